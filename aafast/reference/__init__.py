@@ -1,0 +1,1 @@
+"""The authors' iteration, quirks included: the oracle of every operation, the baseline of every benchmark."""
