@@ -1,0 +1,173 @@
+"""The four models: direct inverse, robust LU, A-adaptive LU, A-adaptive DEQ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import COMPUTE_DTYPES, check_choice, check_image, check_same_device
+from ..config import FixedPointConfig, ModelConfig
+from ..errors import BackendError, InputError, describe
+from ..nets import ProximalNetwork, build_residual
+from ..nets.spectral_norm import refresh
+from ..physics import ForwardModel, as_forward_model
+from ..solvers import Solution, iterate, join
+from ..solvers.adjoint import implicit, one_step, phantom
+from .objective import Problem
+from .state import initial, theta_of
+from .step import AdaptiveStep
+
+BACKENDS = ("auto", "eager")
+
+
+class Model(nn.Module):
+    """A reconstruction model, called `solution = model(y, A0)`.
+
+    y: [B, C, H, W], float32 or float64 (float16 and bfloat16 are computed in the model's own type and returned in
+    theirs), H and W from 8, on the model's device. A0: a ForwardModel, or any object with `A` and `A_adjoint`.
+    Returns a Solution. Raises InputError on tensors that do not fit, BackendError on a backend that cannot run.
+    """
+
+    method = ""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        if config.method != self.method:
+            raise InputError(
+                describe("method of the settings", config.method, self.method, "Build it by aafast.tasks.build")
+            )
+        self.config = config
+        self.prox = ProximalNetwork(config)
+        self.eta = nn.Parameter(torch.tensor([config.eta]))
+        self._backend = "auto"
+
+    @property
+    def backend(self) -> str:
+        """What computes a solve: auto | eager."""
+        return self._backend
+
+    @backend.setter
+    def backend(self, name: str) -> None:
+        if name not in BACKENDS:
+            raise BackendError(
+                describe("backend of a model", repr(name), " | ".join(BACKENDS), "See `aafast info` for the reasons")
+            )
+        self._backend = check_choice("backend", name, BACKENDS)
+
+    def forward(self, y: Tensor, A0: Any) -> Solution:
+        given = check_image("y", y, self.config.image_channels).dtype
+        model = as_forward_model(A0)
+        weight = self.eta
+        check_same_device(y, **{"the model's weights": weight}, **model.tensors())
+        y = y.detach().to(weight.dtype).contiguous()
+        model = model.to(dtype=weight.dtype)
+        self._check_problem(y, model)
+        refresh(self)
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
+            solution = self.solve(y, model)
+        else:
+            with torch.no_grad():
+                solution = self._solve_samples(y, model)
+        if given not in COMPUTE_DTYPES:
+            solution.x = solution.x.to(given)
+        return solution
+
+    def _check_problem(self, y: Tensor, A0: ForwardModel) -> None:
+        shape = A0.A(y[:1] if len(y) == 1 else y).shape
+        if shape != y.shape:
+            raise InputError(
+                describe("shape of A0(y)", list(shape), f"{list(y.shape)}, the shape of y",
+                         "These models need a forward model whose image has the measurement's shape")
+            )
+
+    def _solve_samples(self, y: Tensor, A0: ForwardModel) -> Solution:
+        # On a CPU the samples are solved one by one: libraries choose other algorithms for other batch sizes, and a
+        # sample's answer must not depend on its neighbours to the last bit.
+        if len(y) == 1 or y.device.type != "cpu" or self.config.theta_scope == "batch":
+            return self.solve(y, A0)
+        return join([self.solve(y[i : i + 1].clone(), A0.select(i)) for i in range(len(y))])
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
+        """Solve one checked batch."""
+        raise InputError(describe("model", type(self).__name__, "one of the four models", "Use aafast.tasks.build"))
+
+
+class DirectInverse(Model):
+    """x = R(y): the proximal network alone."""
+
+    method = "direct"
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
+        config = FixedPointConfig("picard", tol=0.0, max_iter=1)
+        return iterate(lambda x, aux: (self.prox(x), aux), y, {}, config, keep="last")
+
+
+class RobustLU(Model):
+    """x <- R(x - exp(eta) A0^T (A0 x - y)), `iterations` times from x = y."""
+
+    method = "robust-lu"
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
+        def step(x: Tensor, aux: dict) -> tuple[Tensor, dict]:
+            return self.prox(x - torch.exp(self.eta) * A0.A_adjoint(A0.A(x) - y)), aux
+
+        config = FixedPointConfig("picard", tol=0.0, max_iter=self.config.iterations)
+        return iterate(step, y, {}, config, keep="last")
+
+
+class _Adaptive(Model):
+    """What the two adaptive models share: the mismatch network and one iteration."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.residual = build_residual(config)
+
+    def _start(self, y: Tensor, A0: ForwardModel) -> tuple[AdaptiveStep, dict[str, Tensor]]:
+        step = AdaptiveStep(Problem(y, A0, self.residual, self.config), self.prox, self.eta)
+        samples = 1 if self.config.theta_scope == "batch" else len(y)
+        return step, initial(y, self.residual.start(samples))
+
+    def _finish(self, solution: Solution, A0: ForwardModel) -> Solution:
+        solution.z = solution.aux["z"]
+        solution.wavelet = self.residual.wavelet(theta_of(solution.aux), A0)
+        if solution.wavelet is not None:
+            solution.wavelet = solution.wavelet.expand(len(solution.x), -1)
+        return solution
+
+
+class AdaptiveLU(_Adaptive):
+    """`iterations` unrolled iterations of the adaptive step from x = z = y, trained end to end."""
+
+    method = "adaptive-lu"
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
+        step, state = self._start(y, A0)
+        config = FixedPointConfig("picard", tol=0.0, max_iter=self.config.iterations)
+        return self._finish(iterate(step, y, state, config, keep="last"), A0)
+
+
+class AdaptiveDEQ(_Adaptive):
+    """The adaptive step iterated to a fixed point in x, with z and theta carried along."""
+
+    method = "adaptive-deq"
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
+        step, state = self._start(y, A0)
+        config = self.config
+        if config.gradient == "unrolled" or not torch.is_grad_enabled():
+            return self._finish(iterate(step, y, state, config.fixed_point), A0)
+        with torch.no_grad():
+            solution = self._finish(iterate(step, y, state, config.fixed_point), A0)
+        phi, point = step.frozen(solution.aux), solution.aux["point"]
+        if config.gradient == "one-step":
+            solution.x = one_step(phi, point, solution.x)
+        elif config.gradient == "phantom":
+            solution.x = phantom(phi, point, solution.x, config.phantom_steps)
+        else:
+            solution.x = implicit(phi, point, solution.x, config.fixed_point)
+        return solution
+
+
+MODELS: dict[str, type[Model]] = {m.method: m for m in (DirectInverse, RobustLU, AdaptiveLU, AdaptiveDEQ)}

@@ -1,0 +1,37 @@
+"""The objective that z and theta descend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..config import ModelConfig
+from ..nets.residual import MismatchNetwork, Theta
+from ..physics import ForwardModel
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What stays fixed in a solve: the measurement, the nominal model, the mismatch network and the settings."""
+
+    y: Tensor
+    A0: ForwardModel
+    residual: MismatchNetwork
+    config: ModelConfig
+
+    def _mean(self, squares: Tensor) -> Tensor:
+        """Sum over samples of each sample's mean, or the mean over the batch (theta scope "batch")."""
+        return squares.mean() if self.config.theta_scope == "batch" else squares.mean() * len(squares)
+
+    def misfit(self, theta: Theta, z: Tensor) -> Tensor:
+        """mse(y, y_hat(z)) + gamma mse(y_hat(z), A0 z): what theta descends (paper eq. 7, second line)."""
+        y_hat, nominal = self.residual(theta, z, self.A0)
+        loss = self._mean((self.y - y_hat).square())
+        if self.config.gamma:
+            loss = loss + self.config.gamma * self._mean((y_hat - nominal).square())
+        return loss
+
+    def objective(self, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
+        """misfit + lam mse(x, z): what z descends (paper eq. 7, first line)."""
+        return self.misfit(theta, z) + self.config.lam * self._mean((x - z).square())

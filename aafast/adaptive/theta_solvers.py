@@ -1,0 +1,98 @@
+"""Updates of the mismatch parameters theta, by name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, describe
+from ..nets.residual import Theta
+from .objective import Problem
+from .state import Aux, moments_of, theta_of
+
+_BETA1, _BETA2 = 0.9, 0.999
+Updated = tuple[Theta, Theta, Theta]
+
+
+def _gradients(problem: Problem, theta: Theta, z: Tensor) -> Theta:
+    with torch.enable_grad():
+        leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+        loss = problem.misfit(leaves, z.detach())
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    return {
+        name: torch.zeros_like(leaf) if g is None else g
+        for (name, leaf), g in zip(leaves.items(), found, strict=True)
+    }
+
+
+def adamw(problem: Problem, state: Aux, z: Tensor) -> Updated:
+    """AdamW with moments kept in the state: one step per iteration is the authors' update."""
+    inner = problem.config.theta_solver
+    theta = theta_of(state)
+    first, second = moments_of(state)
+    for step in range(inner.steps):
+        count = (state["count"] * inner.steps + step + 1).to(torch.float64)
+        gradients = _gradients(problem, theta, z)
+        for name, g in gradients.items():
+            value = theta[name]
+            shape = (-1, *(1,) * (value.ndim - 1))
+            counts = count[: len(value)]  # equal over the batch while theta is shared
+            first[name] = torch.lerp(first[name], g, 1 - _BETA1)
+            second[name] = second[name] * _BETA2 + (1 - _BETA2) * g * g
+            size = (inner.lr / (1 - _BETA1**counts)).view(shape).to(value.dtype)
+            unbias = (1 - _BETA2**counts).sqrt().view(shape).to(value.dtype)
+            decayed = value * (1 - inner.lr * inner.weight_decay)
+            theta[name] = decayed - size * first[name] / (second[name].sqrt() / unbias + inner.eps)
+    return theta, first, second
+
+
+def gradient(problem: Problem, state: Aux, z: Tensor) -> Updated:
+    """Plain gradient steps of size lr."""
+    inner = problem.config.theta_solver
+    theta = theta_of(state)
+    for _ in range(inner.steps):
+        gradients = _gradients(problem, theta, z)
+        theta = {name: value - inner.lr * gradients[name] for name, value in theta.items()}
+    return theta, *moments_of(state)
+
+
+def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
+    """dw = argmin ||y - A0 z - f_conv - dw * z||^2 + damping (tr G / K) ||dw||^2, G the Gram matrix of shifts of z."""
+    theta = theta_of(state)
+    dw = theta.get("dw")
+    if dw is None:
+        raise InputError(
+            describe('theta solver "least-squares"', problem.config.residual, 'residual "wavelet"',
+                     'Use the theta solver "adamw" with this mismatch network')
+        )
+    taps = dw.shape[1]
+    without = {**theta, "dw": torch.zeros_like(dw)}
+    y_hat, _ = problem.residual(without, z, problem.A0)
+    target = problem.y - y_hat
+    half = taps // 2
+    padded = torch.nn.functional.pad(z, (0, 0, half, half))
+    shifts = padded.unfold(2, z.shape[2], 1).flip(2)[:, 0]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
+    design = shifts.flatten(2)
+    right = (design @ target[:, 0].transpose(1, 2).flatten(1).unsqueeze(2)).squeeze(2)
+    gram = design @ design.transpose(1, 2)
+    if len(dw) == 1:
+        gram, right = gram.sum(0, keepdim=True), right.sum(0, keepdim=True)
+    trace = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
+    eye = torch.eye(taps, dtype=gram.dtype, device=gram.device)
+    damped = gram + (problem.config.theta_solver.damping * trace)[:, None, None] * eye
+    theta["dw"] = torch.linalg.solve(damped, right)
+    return theta, *moments_of(state)
+
+
+def keep(problem: Problem, state: Aux, z: Tensor) -> Updated:
+    """No adaptation of theta."""
+    return theta_of(state), *moments_of(state)
+
+
+THETA_UPDATES = {"none": keep, "adamw": adamw, "gradient": gradient, "least-squares": least_squares}
+
+
+def update_theta(problem: Problem, state: Aux, z: Tensor) -> Updated:
+    """theta and its moments after one update at z."""
+    with torch.no_grad():
+        return THETA_UPDATES[problem.config.theta_solver.name](problem, state, z)

@@ -1,0 +1,229 @@
+"""The mismatch network f_theta: how the true forward model differs from the nominal one."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from ..physics import ForwardModel, WaveletConvolution
+from ..physics.wavelet import correlate_time
+from .prox import initialise
+from .spectral_norm import CONTRACTION, conv_operator_norm
+
+Theta = dict[str, Tensor]
+
+
+def conv_per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """3x3 convolution of [B, C, H, W] with weights [S, C_out, C, 3, 3] (and bias [S, C_out]), S = 1 or B."""
+    if len(weight) == 1:
+        return F.conv2d(x, weight[0], None if bias is None else bias[0], padding=1)
+    batch, _, height, width = x.shape
+    stacked = F.conv2d(
+        x.reshape(1, -1, height, width), weight.flatten(0, 1), None if bias is None else bias.flatten(),
+        padding=1, groups=batch,
+    )
+    return stacked.reshape(batch, weight.shape[1], height, width)
+
+
+def group_norm_per_sample(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
+    """GroupNorm of [B, C, H, W] with affine parameters [S, C], S = 1 or B."""
+    normed = F.group_norm(x, groups)
+    return normed * weight[:, :, None, None] + bias[:, :, None, None]
+
+
+class MismatchNetwork(nn.Module):
+    """f_theta as a function of explicit parameters: y_hat = A0 z + f_theta(A0 z, features of A0).
+
+    The module owns only where theta starts (`start`, saved with a model, never trained by backpropagation through
+    it); a solve works on copies [S, ...], S = 1 for theta scope "batch" and S = B for "sample".
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start_values = nn.ParameterDict()
+        self.normalised: tuple[str, ...] = ()
+
+    def _start(self, name: str, value: Tensor) -> None:
+        self.start_values[name] = nn.Parameter(value, requires_grad=False)
+
+    def _start_conv(self, name: str, outputs: int, inputs: int, bias: bool = False) -> None:
+        weight = torch.empty(outputs, inputs, 3, 3)
+        initialise(weight)
+        self._start(f"{name}_weight", weight)
+        if bias:
+            self._start(f"{name}_bias", torch.zeros(outputs))
+
+    def _start_norm(self, name: str, channels: int) -> None:
+        self._start(f"{name}_weight", torch.ones(channels))
+        self._start(f"{name}_bias", torch.zeros(channels))
+
+    def start(self, samples: int) -> Theta:
+        """Fresh copies of theta for a solve: every tensor [samples, ...]."""
+        theta = {}
+        for name, value in self.start_values.items():
+            data = value.detach()
+            if name in self.normalised:
+                generator = torch.Generator().manual_seed(0)
+                u = torch.randn(1, data.shape[0], 40, 40, generator=generator, dtype=torch.float64).to(data)
+                data = data * (CONTRACTION / conv_operator_norm(data, u / u.norm())[0])
+            theta[name] = data.expand(samples, *data.shape).clone()
+        return theta
+
+    def forward(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
+        """Return (y_hat, A0 z), both shaped as the measurement."""
+        nominal = A0.A(z)
+        return self.corrected(theta, z, nominal, A0), nominal
+
+    def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
+        """y_hat from z and A0 z."""
+        return nominal
+
+    def linearised(self, theta: Theta, A0: ForwardModel) -> ForwardModel:
+        """The part of the corrected model that stays linear in z with a closed form (A0 itself by default)."""
+        return A0
+
+    def wavelet(self, theta: Theta, A0: ForwardModel) -> Tensor | None:
+        """The estimate of the true wavelet [B, K], where this network has one."""
+        return None
+
+
+class ConvMismatch(MismatchNetwork):
+    """Three convolutions on A0 z, one output channel broadcast to all (the authors' network for blur).
+
+    f = W3 * GELU(GN(W2 * GELU(W1 * A0 z))).
+    """
+
+    def __init__(self, config: ModelConfig, inputs: int | None = None) -> None:
+        super().__init__()
+        width = config.residual_channels
+        self.groups = config.groups
+        self._start_conv("conv1", width, config.image_channels if inputs is None else inputs)
+        self._start_conv("conv2", width, width)
+        self._start_norm("norm2", width)
+        self._start_conv("conv3", 1, width)
+        if config.normalise:
+            self.normalised = ("conv1_weight", "conv2_weight", "conv3_weight")
+
+    def stack(self, theta: Theta, image: Tensor) -> Tensor:
+        """The three convolutions on an image [B, C, H, W] -> [B, 1, H, W]."""
+        hidden = F.gelu(conv_per_sample(image, theta["conv1_weight"]))
+        hidden = conv_per_sample(hidden, theta["conv2_weight"])
+        hidden = F.gelu(group_norm_per_sample(hidden, theta["norm2_weight"], theta["norm2_bias"], self.groups))
+        return conv_per_sample(hidden, theta["conv3_weight"])
+
+    def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
+        return nominal + self.stack(theta, nominal)
+
+
+class WaveletMismatch(ConvMismatch):
+    """A wavelet correction plus a small convolutional residual, free of the section's size.
+
+    y_hat = A0 z + dw * z + f_conv(A0 z); dw [S, K] starts at zero, so w0 + dw estimates the true wavelet.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self._start("dw", torch.zeros(config.taps))
+
+    def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
+        return nominal + correlate_time(z, theta["dw"].flip(1)) + self.stack(theta, nominal)
+
+    def linearised(self, theta: Theta, A0: ForwardModel) -> ForwardModel:
+        estimate = self.wavelet(theta, A0)
+        return A0 if estimate is None else WaveletConvolution(estimate)
+
+    def wavelet(self, theta: Theta, A0: ForwardModel) -> Tensor | None:
+        if not isinstance(A0, WaveletConvolution):
+            return None
+        nominal, dw = A0.wavelet, theta["dw"]
+        short = nominal.shape[1] - dw.shape[1]
+        if short < 0:
+            nominal = F.pad(nominal, (-short // 2, -short // 2))
+        elif short > 0:
+            dw = F.pad(dw, (short // 2, short // 2))
+        return nominal + dw
+
+
+class WaveletFeatureMismatch(ConvMismatch):
+    """The authors' seismic network: an MLP of the wavelet makes a second input channel of fixed 128 x 50.
+
+    f = stack([A0 z, MLP(w0)]), MLP = Linear(51, 1600), BatchNorm, GELU, Linear(1600, 6400), BatchNorm over the batch.
+    BatchNorm ties the samples of a batch together, so this network needs theta scope "batch" and B > 1.
+    """
+
+    SHAPE = (128, 50)
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config, inputs=2)
+        pixels = self.SHAPE[0] * self.SHAPE[1]
+        for name, outputs, inputs in (("linear1", pixels // 4, config.taps), ("linear2", pixels, pixels // 4)):
+            weight = torch.empty(outputs, inputs)
+            initialise(weight)
+            self._start(f"{name}_weight", weight)
+            self._start(f"{name}_bias", torch.zeros(outputs))
+            self._start_norm(f"batch{name[-1]}", outputs)
+
+    def features(self, theta: Theta, wavelets: Tensor) -> Tensor:
+        """The second channel [B, 1, 128, 50] from the wavelets [B, 51]."""
+        hidden = wavelets
+        for layer in "12":
+            hidden = F.linear(hidden, theta[f"linear{layer}_weight"][0], theta[f"linear{layer}_bias"][0])
+            hidden = F.batch_norm(
+                hidden, None, None, theta[f"batch{layer}_weight"][0], theta[f"batch{layer}_bias"][0], training=True
+            )
+            hidden = F.gelu(hidden) if layer == "1" else hidden
+        return hidden.reshape(-1, 1, *self.SHAPE)
+
+    def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
+        wavelets = A0.features()
+        return nominal + self.stack(theta, torch.cat([nominal, self.features(theta, wavelets)], dim=1))
+
+
+class HazeMismatch(MismatchNetwork):
+    """A transmission network on depth and an airlight network on z.
+
+    y_hat = z T + L (1 - T), T = sigmoid(W2 * GELU(GN(W1 * depth))), L = three layers on z (paper eq. 8).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, colours = config.residual_channels, config.image_channels
+        self.groups = config.groups
+        self._start_conv("trans1", width, 1, bias=True)
+        self._start_norm("trans_norm1", width)
+        self._start_conv("trans2", colours, width, bias=True)
+        for index, (outputs, inputs) in enumerate(((width, colours), (width, width), (colours, width)), start=1):
+            self._start_conv(f"light{index}", outputs, inputs, bias=True)
+            if index < 3:
+                self._start_norm(f"light_norm{index}", outputs)
+        if config.normalise:
+            self.normalised = tuple(f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3"))
+
+    def _layer(self, theta: Theta, name: str, norm: str, image: Tensor) -> Tensor:
+        hidden = conv_per_sample(image, theta[f"{name}_weight"], theta[f"{name}_bias"])
+        return F.gelu(group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups))
+
+    def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
+        hidden = self._layer(theta, "trans1", "trans_norm1", A0.features())
+        transmission = torch.sigmoid(conv_per_sample(hidden, theta["trans2_weight"], theta["trans2_bias"]))
+        light = self._layer(theta, "light1", "light_norm1", z)
+        light = self._layer(theta, "light2", "light_norm2", light)
+        light = conv_per_sample(light, theta["light3_weight"], theta["light3_bias"])
+        return nominal * transmission + light * (1 - transmission)
+
+
+RESIDUALS: dict[str, type[MismatchNetwork]] = {
+    "none": MismatchNetwork,
+    "conv": ConvMismatch,
+    "wavelet": WaveletMismatch,
+    "wavelet-mlp": WaveletFeatureMismatch,
+    "haze": HazeMismatch,
+}
+
+
+def build_residual(config: ModelConfig) -> MismatchNetwork:
+    """The mismatch network that `config.residual` names."""
+    kind = RESIDUALS[config.residual]
+    return kind() if kind is MismatchNetwork else kind(config)

@@ -1,0 +1,113 @@
+"""Convolution of reflectivity with a seismic wavelet along the time axis."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import COMPUTE_DTYPES
+from ..errors import InputError, describe
+from .base import ForwardModel
+
+
+def correlate_time(x: Tensor, kernel: Tensor) -> Tensor:
+    """Cross-correlate images [B, 1, T, X] with kernels [1 or B, K] along T: out[t] = sum_k kernel[k] x[t + k - K//2]."""
+    taps = kernel.shape[1]
+    weight = kernel.reshape(-1, 1, taps, 1)
+    pad = (taps // 2, 0)
+    if len(kernel) == 1:
+        return F.conv2d(x, weight, padding=pad)
+    batch, _, time, traces = x.shape
+    out = F.conv2d(x.reshape(1, batch, time, traces), weight, padding=pad, groups=batch)
+    return out.reshape(batch, 1, time, traces)
+
+
+class WaveletConvolution(ForwardModel):
+    """The convolutional model of a seismic trace with one wavelet, or one per sample.
+
+    (A x)[t] = sum_k w[k] x[t - (k - K // 2)], zero outside the section (paper section 6, A0 as a Toeplitz matrix).
+
+    wavelet: [K] or [B, K], float32 or float64, K odd, centred on its middle sample; no unit of its own.
+    Acts on images [B, 1, T, X] (T time samples, X traces). Raises InputError on a bad wavelet.
+    """
+
+    def __init__(self, wavelet: Tensor) -> None:
+        if not isinstance(wavelet, Tensor) or wavelet.dtype not in COMPUTE_DTYPES or wavelet.ndim not in (1, 2):
+            got = f"{wavelet.dtype} {list(wavelet.shape)}" if isinstance(wavelet, Tensor) else type(wavelet).__name__
+            raise InputError(
+                describe("wavelet", got, "a float32 or float64 tensor [K] or [B, K]", "Convert it by torch.as_tensor")
+            )
+        if wavelet.shape[-1] % 2 == 0 or wavelet.numel() == 0:
+            raise InputError(
+                describe("number of wavelet taps", wavelet.shape[-1], "an odd number, the middle one at time zero",
+                         "Pad the wavelet with one zero")
+            )
+        if not torch.isfinite(wavelet).all() or not (wavelet != 0).any(dim=-1).all():
+            raise InputError(
+                describe("wavelet", "NaN, Inf or only zeros", "finite taps, not all zero", "Check the wavelet's source")
+            )
+        self.wavelet = wavelet.reshape(-1, wavelet.shape[-1])
+        self._factor: tuple[tuple[int, float], Tensor] | None = None
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != 1:
+            raise InputError(describe("shape of a section", list(x.shape), "[B, 1, T, X]", "Add the channel axis"))
+        if len(self.wavelet) not in (1, len(x)):
+            raise InputError(
+                describe("number of wavelets", len(self.wavelet), f"1 or the batch size {len(x)}",
+                         "Pass one wavelet, or one per sample")
+            )
+
+    def A(self, x: Tensor) -> Tensor:
+        self._check(x)
+        return correlate_time(x, self.wavelet.flip(1))
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        self._check(y)
+        return correlate_time(y, self.wavelet)
+
+    def norm(self, x: Tensor) -> Tensor:
+        """The bound max_f |W(f)| per sample [B]; it is reached as T grows."""
+        spectrum = torch.fft.rfft(self.wavelet, n=8 * self.wavelet.shape[1]).abs().amax(dim=1)
+        return spectrum.expand(len(x))
+
+    def matrix(self, time: int) -> Tensor:
+        """The Toeplitz matrix of A on one trace of `time` samples: [1 or B, T, T]."""
+        taps = self.wavelet.shape[1]
+        row = torch.arange(time, device=self.wavelet.device)
+        lag = row[:, None] - row[None, :] + taps // 2
+        dense = self.wavelet[:, lag.clamp(0, taps - 1)]
+        return torch.where((lag >= 0) & (lag < taps), dense, 0)
+
+    def solve_normal(self, rhs: Tensor, mu: float) -> Tensor:
+        """Solve (A^T A + mu I) z = rhs by a Cholesky factor per wavelet, kept for the next call; [B, 1, T, X]."""
+        self._check(rhs)
+        key = (rhs.shape[2], mu)
+        if self._factor is None or self._factor[0] != key:
+            dense = self.matrix(rhs.shape[2])
+            eye = torch.eye(rhs.shape[2], dtype=dense.dtype, device=dense.device)
+            self._factor = (key, torch.linalg.cholesky(dense.mT @ dense + mu * eye))
+        factor = self._factor[1]
+        if len(factor) == 1:  # one factor for all: every trace of the batch is a column of one system
+            batch, _, time, traces = rhs.shape
+            columns = rhs[:, 0].transpose(0, 1).reshape(time, batch * traces)
+            solved = torch.cholesky_solve(columns, factor[0])
+            return solved.reshape(time, batch, traces).transpose(0, 1).unsqueeze(1)
+        return torch.cholesky_solve(rhs[:, 0], factor).unsqueeze(1)
+
+    def features(self) -> Tensor:
+        """The wavelets [1 or B, K]."""
+        return self.wavelet
+
+    def select(self, index: int) -> WaveletConvolution:
+        if len(self.wavelet) == 1:
+            return self
+        return WaveletConvolution(self.wavelet[index : index + 1])
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"wavelet": self.wavelet}
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> WaveletConvolution:
+        moved = self.wavelet.to(device=device, dtype=dtype)
+        return self if moved is self.wavelet else WaveletConvolution(moved)
