@@ -1,0 +1,1 @@
+"""Triton kernels, packaged as aafast.kernels; each file is self-contained and never imports aafast."""
