@@ -36,7 +36,9 @@ class Model(nn.Module):
         super().__init__()
         if config.method != self.method:
             raise InputError(
-                describe("method of the settings", config.method, self.method, "Build it by aafast.tasks.build")
+                describe(
+                    "method of the settings", config.method, self.method, "Build it by aafast.tasks.build"
+                )
             )
         self.config = config
         self.prox = ProximalNetwork(config)
@@ -52,7 +54,12 @@ class Model(nn.Module):
     def backend(self, name: str) -> None:
         if name not in BACKENDS:
             raise BackendError(
-                describe("backend of a model", repr(name), " | ".join(BACKENDS), "See `aafast info` for the reasons")
+                describe(
+                    "backend of a model",
+                    repr(name),
+                    " | ".join(BACKENDS),
+                    "See `aafast info` for the reasons",
+                )
             )
         self._backend = check_choice("backend", name, BACKENDS)
 
@@ -78,8 +85,12 @@ class Model(nn.Module):
         shape = A0.A(y[:1] if len(y) == 1 else y).shape
         if shape != y.shape:
             raise InputError(
-                describe("shape of A0(y)", list(shape), f"{list(y.shape)}, the shape of y",
-                         "These models need a forward model whose image has the measurement's shape")
+                describe(
+                    "shape of A0(y)",
+                    list(shape),
+                    f"{list(y.shape)}, the shape of y",
+                    "These models need a forward model whose image has the measurement's shape",
+                )
             )
 
     def _solve_samples(self, y: Tensor, A0: ForwardModel) -> Solution:
@@ -91,13 +102,19 @@ class Model(nn.Module):
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
         """Solve one checked batch."""
-        raise InputError(describe("model", type(self).__name__, "one of the four models", "Use aafast.tasks.build"))
+        raise InputError(
+            describe("model", type(self).__name__, "one of the four models", "Use aafast.tasks.build")
+        )
 
 
 class DirectInverse(Model):
     """x = R(y): the proximal network alone."""
 
     method = "direct"
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.eta.requires_grad_(False)
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
         config = FixedPointConfig("picard", tol=0.0, max_iter=1)

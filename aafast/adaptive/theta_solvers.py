@@ -62,8 +62,12 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     dw = theta.get("dw")
     if dw is None:
         raise InputError(
-            describe('theta solver "least-squares"', problem.config.residual, 'residual "wavelet"',
-                     'Use the theta solver "adamw" with this mismatch network')
+            describe(
+                'theta solver "least-squares"',
+                problem.config.residual,
+                'residual "wavelet"',
+                'Use the theta solver "adamw" with this mismatch network',
+            )
         )
     taps = dw.shape[1]
     without = {**theta, "dw": torch.zeros_like(dw)}
@@ -71,7 +75,9 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     target = problem.y - y_hat
     half = taps // 2
     padded = torch.nn.functional.pad(z, (0, 0, half, half))
-    shifts = padded.unfold(2, z.shape[2], 1).flip(2)[:, 0]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
+    shifts = padded.unfold(2, z.shape[2], 1).flip(2)[
+        :, 0
+    ]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
     design = shifts.flatten(2)
     right = (design @ target[:, 0].transpose(1, 2).flatten(1).unsqueeze(2)).squeeze(2)
     gram = design @ design.transpose(1, 2)

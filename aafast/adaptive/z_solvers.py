@@ -64,8 +64,12 @@ def exact(problem: Problem, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
     solved = model.solve_normal(rhs, problem.config.lam)
     if solved is None:
         raise InputError(
-            describe('z solver "exact"', type(model).__name__, "a forward model with solve_normal",
-                     'Use the z solver "cg" for this forward model')
+            describe(
+                'z solver "exact"',
+                type(model).__name__,
+                "a forward model with solve_normal",
+                'Use the z solver "cg" for this forward model',
+            )
         )
     return solved
 

@@ -21,8 +21,11 @@ def conv_per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Te
         return F.conv2d(x, weight[0], None if bias is None else bias[0], padding=1)
     batch, _, height, width = x.shape
     stacked = F.conv2d(
-        x.reshape(1, -1, height, width), weight.flatten(0, 1), None if bias is None else bias.flatten(),
-        padding=1, groups=batch,
+        x.reshape(1, -1, height, width),
+        weight.flatten(0, 1),
+        None if bias is None else bias.flatten(),
+        padding=1,
+        groups=batch,
     )
     return stacked.reshape(batch, weight.shape[1], height, width)
 
@@ -110,7 +113,9 @@ class ConvMismatch(MismatchNetwork):
         """The three convolutions on an image [B, C, H, W] -> [B, 1, H, W]."""
         hidden = F.gelu(conv_per_sample(image, theta["conv1_weight"]))
         hidden = conv_per_sample(hidden, theta["conv2_weight"])
-        hidden = F.gelu(group_norm_per_sample(hidden, theta["norm2_weight"], theta["norm2_bias"], self.groups))
+        hidden = F.gelu(
+            group_norm_per_sample(hidden, theta["norm2_weight"], theta["norm2_bias"], self.groups)
+        )
         return conv_per_sample(hidden, theta["conv3_weight"])
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
@@ -158,7 +163,10 @@ class WaveletFeatureMismatch(ConvMismatch):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config, inputs=2)
         pixels = self.SHAPE[0] * self.SHAPE[1]
-        for name, outputs, inputs in (("linear1", pixels // 4, config.taps), ("linear2", pixels, pixels // 4)):
+        for name, outputs, inputs in (
+            ("linear1", pixels // 4, config.taps),
+            ("linear2", pixels, pixels // 4),
+        ):
             weight = torch.empty(outputs, inputs)
             initialise(weight)
             self._start(f"{name}_weight", weight)
@@ -171,7 +179,12 @@ class WaveletFeatureMismatch(ConvMismatch):
         for layer in "12":
             hidden = F.linear(hidden, theta[f"linear{layer}_weight"][0], theta[f"linear{layer}_bias"][0])
             hidden = F.batch_norm(
-                hidden, None, None, theta[f"batch{layer}_weight"][0], theta[f"batch{layer}_bias"][0], training=True
+                hidden,
+                None,
+                None,
+                theta[f"batch{layer}_weight"][0],
+                theta[f"batch{layer}_bias"][0],
+                training=True,
             )
             hidden = F.gelu(hidden) if layer == "1" else hidden
         return hidden.reshape(-1, 1, *self.SHAPE)
@@ -194,16 +207,22 @@ class HazeMismatch(MismatchNetwork):
         self._start_conv("trans1", width, 1, bias=True)
         self._start_norm("trans_norm1", width)
         self._start_conv("trans2", colours, width, bias=True)
-        for index, (outputs, inputs) in enumerate(((width, colours), (width, width), (colours, width)), start=1):
+        for index, (outputs, inputs) in enumerate(
+            ((width, colours), (width, width), (colours, width)), start=1
+        ):
             self._start_conv(f"light{index}", outputs, inputs, bias=True)
             if index < 3:
                 self._start_norm(f"light_norm{index}", outputs)
         if config.normalise:
-            self.normalised = tuple(f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3"))
+            self.normalised = tuple(
+                f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3")
+            )
 
     def _layer(self, theta: Theta, name: str, norm: str, image: Tensor) -> Tensor:
         hidden = conv_per_sample(image, theta[f"{name}_weight"], theta[f"{name}_bias"])
-        return F.gelu(group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups))
+        return F.gelu(
+            group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups)
+        )
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
         hidden = self._layer(theta, "trans1", "trans_norm1", A0.features())

@@ -1,0 +1,170 @@
+"""Training of a deconvolution model on generated seismic pairs; a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..adaptive import Model
+from ..data import PairStream, SeismicBatch, seismic_pairs
+from ..errors import AafastError, CheckpointError, InputError, describe, require
+from ..physics import WaveletConvolution
+from ..tasks import build, save
+
+STATE, CURVE = "training.safetensors", "curve.jsonl"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What fixes a training run: the same plan gives the same batches in the same order.
+
+    shape is (T, X) in samples; snr_db the range of the pairs' signal-to-noise ratio; mismatch a level of
+    `aafast.data.LEVELS`; ema the decay of the averaged weights that are saved; settings override ModelConfig.
+    """
+
+    method: str = "adaptive-lu"
+    steps: int = 4500
+    batch: int = 12
+    shape: tuple[int, int] = (128, 32)
+    mismatch: str = "out"
+    snr_db: tuple[float, float] = (5.0, 30.0)
+    learning_rate: float = 2e-3
+    warm_up: int = 100
+    clip: float = 1.0
+    ema: float = 0.998
+    seed: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def relative_error(x: Tensor, truth: Tensor) -> Tensor:
+    """||x - truth||^2 / ||truth||^2 per sample [B]."""
+    return (x - truth).flatten(1).square().sum(1) / truth.flatten(1).square().sum(1).clamp_min(1e-12)
+
+
+def decibel(error: Tensor) -> float:
+    """Mean over samples of -10 log10 of the relative error: the signal-to-error ratio in dB."""
+    return float((-10 * error.clamp_min(1e-12).log10()).mean())
+
+
+def learning_rate(plan: TrainingPlan, step: int) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    rise = min(1.0, (step + 1) / plan.warm_up)
+    return plan.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * step / plan.steps))
+
+
+@torch.no_grad()
+def validate(model: Model, batch: SeismicBatch) -> dict[str, float]:
+    """Signal-to-error ratio in dB of the model and of the data themselves on held-out pairs."""
+    solution = model(batch.y, WaveletConvolution(batch.w_nominal))
+    return {
+        "ser_db": decibel(relative_error(solution.x, batch.x)),
+        "input_ser_db": decibel(relative_error(batch.y, batch.x)),
+    }
+
+
+class Trainer:
+    """One run in one folder: `run()` starts it or continues it, and leaves a model that `aafast.load` takes."""
+
+    def __init__(self, plan: TrainingPlan, out: str | os.PathLike[str], device: str = "cpu") -> None:
+        if plan.steps < 1 or plan.batch < 1:
+            raise InputError(
+                describe("training plan", f"{plan.steps} steps of {plan.batch}", "at least one of each", "Raise them")
+            )
+        self.plan, self.out, self.device = plan, Path(out), torch.device(device)
+        self.model = build("deconv", plan.method, seed=plan.seed, **plan.settings).to(self.device)
+        self.average = build("deconv", plan.method, seed=plan.seed, **plan.settings).to(self.device)
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.weights, lr=plan.learning_rate, weight_decay=1e-4)
+        self.step, self.seconds = 0, 0.0
+        self.held_out = seismic_pairs(
+            24, plan.shape, seed=10_000 + plan.seed, mismatch=plan.mismatch, snr_db=plan.snr_db, surround=True
+        )
+
+    def run(self, log: Any = print, save_every: int = 250) -> Model:
+        """Train to the plan's last step; `log` gets one line per validation. Returns the averaged model."""
+        self._resume()
+        plan, started = self.plan, time.perf_counter() - self.seconds
+        stream = iter(
+            PairStream(
+                plan.batch, first=self.step, shape=plan.shape, seed=plan.seed, mismatch=plan.mismatch,
+                snr_db=plan.snr_db, surround=True,
+            )
+        )
+        losses = []
+        while self.step < plan.steps:
+            losses.append(self._one_step(next(stream)))
+            self.step += 1
+            if self.step % save_every == 0 or self.step == plan.steps:
+                self.seconds = time.perf_counter() - started
+                scores = validate(self.average, self.held_out)
+                row = {"step": self.step, "loss": sum(losses) / len(losses), "seconds": self.seconds, **scores}
+                losses = []
+                self._save(row)
+                log(json.dumps(row))
+        return self.average
+
+    def _one_step(self, pairs: SeismicBatch) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.plan, self.step)
+        y, x, nominal = (t.to(self.device) for t in (pairs.y, pairs.x, pairs.w_nominal))
+        solution = self.model(y, WaveletConvolution(nominal))
+        loss = relative_error(solution.x, x).mean()
+        if not torch.isfinite(loss):
+            raise AafastError(
+                describe(f"training loss at batch {self.step}", float(loss), "a finite number",
+                         f"The last good state is in {self.out}; lower the learning rate and run again")
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.weights, self.plan.clip)
+        self.optimizer.step()
+        decay = min(self.plan.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        return float(loss.detach())
+
+    def _save(self, row: dict[str, float]) -> None:
+        save(
+            self.average, self.out, plan=asdict(self.plan), data="aafast.data.seismic_pairs", scores=row,
+            device=str(self.device), torch=torch.__version__, python=platform.python_version(),
+        )
+        tensors = {f"model.{k}": v.cpu() for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v.cpu() for k, v in self.average.state_dict().items()}
+        for index, weight in enumerate(self.weights):
+            for name, value in self.optimizer.state[weight].items():
+                tensors[f"optimizer.{index}.{name}"] = value.cpu()
+        facts = {"step": str(self.step), "seconds": str(self.seconds), "plan": json.dumps(asdict(self.plan))}
+        temporary = self.out / f".{STATE}"
+        require("safetensors.torch", extra="all").save_file(tensors, temporary, metadata=facts)
+        os.replace(temporary, self.out / STATE)
+        with open(self.out / CURVE, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def _resume(self) -> None:
+        if not (self.out / STATE).is_file():
+            return
+        with require("safetensors", extra="all").safe_open(self.out / STATE, framework="pt") as file:
+            facts = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        if json.loads(facts["plan"]) != json.loads(json.dumps(asdict(self.plan))):
+            raise CheckpointError(
+                describe(f"training state in {self.out}", "a run of another plan", "the same plan as asked for now",
+                         "Choose another folder, or give the plan it was started with")
+            )
+        for prefix, model in (("model.", self.model), ("average.", self.average)):
+            model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        for index, weight in enumerate(self.weights):
+            prefix = f"optimizer.{index}."
+            found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            self.optimizer.state[weight] = {k: v if k == "step" else v.to(weight.device) for k, v in found.items()}
+        self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
