@@ -1,5 +1,6 @@
 """Synthetic seismic data: reflectivity like that of wells, wavelets right and wrong, noise, pairs, lines."""
 
+from .line import Line, synthetic_line
 from .mismatch import LEVELS, Mismatch, WaveletError, mismatch_level
 from .pairs import PairStream, SeismicBatch, seismic_pairs
 from .reflectivity import reflectivity_column, reflectivity_section
@@ -7,6 +8,7 @@ from .wavelets import WaveletSpec, normalise, ormsby, random_spec, random_wavele
 
 __all__ = [
     "LEVELS",
+    "Line",
     "Mismatch",
     "PairStream",
     "SeismicBatch",
@@ -22,4 +24,5 @@ __all__ = [
     "ricker",
     "rotate",
     "seismic_pairs",
+    "synthetic_line",
 ]
