@@ -18,7 +18,7 @@ CSRC = ROOT / "csrc"
 
 # No -march: one build runs everywhere, wider vectors are chosen at run time by function clones.
 # No contraction into fused multiply-adds either, so that every clone gives the same numbers.
-CXX_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fopenmp", "-ffp-contract=off", "-Wall", "-Wextra"]
+CXX_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fopenmp", "-ffp-contract=off", "-Wall"]
 NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
 
 
@@ -32,11 +32,17 @@ def find_nvcc() -> str | None:
         say("CUDA sources left out (AAFAST_CUDA=0); the module will run on the CPU only")
         return None
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    candidates = [os.environ.get("NVCC"), shutil.which("nvcc"), *(f"{home}/bin/nvcc" for home in homes if home)]
+    candidates = [
+        os.environ.get("NVCC"),
+        shutil.which("nvcc"),
+        *(f"{home}/bin/nvcc" for home in homes if home),
+    ]
     nvcc = next((path for path in candidates if path and os.access(path, os.X_OK)), None)
     if nvcc is None:
-        say("no nvcc in NVCC, PATH, CUDA_HOME or /usr/local/cuda: CUDA sources left out, "
-            "the module will run on the CPU only")
+        say(
+            "no nvcc in NVCC, PATH, CUDA_HOME or /usr/local/cuda: CUDA sources left out, "
+            "the module will run on the CPU only"
+        )
     return nvcc
 
 
@@ -85,24 +91,50 @@ def ninja_text(target: str) -> str:
     archs = cuda_archs()
     cpu = [*cxx, *CXX_FLAGS, f"-I{CSRC / 'include'}"]
     # Only the bindings see Python: another interpreter or a moved pybind11 recompiles one file.
-    bindings = [*cpu, f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}",
-                f"-DAAFAST_WITH_CUDA={int(nvcc is not None)}"]
+    bindings = [
+        *cpu,
+        f"-I{pybind11.get_include()}",
+        f"-I{sysconfig.get_path('include')}",
+        f"-DAAFAST_WITH_CUDA={int(nvcc is not None)}",
+    ]
     link = [*cxx, "-shared", "-fopenmp", "-Wl,--exclude-libs,ALL"]
-    sources = [(path, "bindings" if path.name == "module.cpp" else "cpu")
-               for path in [CSRC / "module.cpp", *sorted((CSRC / "cpu").glob("*.cpp"))]]
+    sources = [
+        (path, "bindings" if path.name == "module.cpp" else "cpu")
+        for path in [CSRC / "module.cpp", *sorted((CSRC / "cpu").glob("*.cpp"))]
+    ]
     lines = ["ninja_required_version = 1.5"]
     if nvcc is not None:
         say(f"CUDA sources compiled with {nvcc} for {', '.join('sm_' + arch for arch in archs)}")
         bindings.append(f'-DAAFAST_ARCHS="{";".join(archs)}"')
         sources += [(path, "cuda") for path in sorted((CSRC / "cuda").glob("*.cu"))]
-        link = [nvcc, "-ccbin", cxx[0], "-shared", "-cudart", "static", "-Xcompiler", "-fopenmp",
-                "-Xlinker", "--exclude-libs=ALL"]
+        link = [
+            nvcc,
+            "-ccbin",
+            cxx[0],
+            "-shared",
+            "-cudart",
+            "static",
+            "-Xcompiler",
+            "-fopenmp",
+            "-Xlinker",
+            "--exclude-libs=ALL",
+        ]
         cuda = [nvcc, "-ccbin", cxx[0], *NVCC_FLAGS, *gencode(archs), f"-I{CSRC / 'include'}"]
-        lines += ["rule cuda", f"  command = {joined(cuda)} -MMD -MF $out.d -c $in -o $out",
-                  "  depfile = $out.d", "  deps = gcc", "  description = nvcc $in"]
+        lines += [
+            "rule cuda",
+            f"  command = {joined(cuda)} -MMD -MF $out.d -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            "  description = nvcc $in",
+        ]
     for rule, command in (("cpu", cpu), ("bindings", bindings)):
-        lines += [f"rule {rule}", f"  command = {joined(command)} -MMD -MF $out.d -c $in -o $out",
-                  "  depfile = $out.d", "  deps = gcc", "  description = c++ $in"]
+        lines += [
+            f"rule {rule}",
+            f"  command = {joined(command)} -MMD -MF $out.d -c $in -o $out",
+            "  depfile = $out.d",
+            "  deps = gcc",
+            "  description = c++ $in",
+        ]
     lines += ["rule link", f"  command = {joined(link)} $in -o $out", "  description = link $out"]
     objects = []
     for path, rule in sources:
@@ -126,8 +158,9 @@ class NinjaBuild(build_ext):
         if self.parallel:
             command += ["-j", str(self.parallel)]
         if subprocess.call(command) != 0:
-            raise SystemExit("aafast build: compilation failed (see above); "
-                             "AAFAST_CUDA=0 builds without the CUDA sources")
+            raise SystemExit(
+                "aafast build: compilation failed (see above); AAFAST_CUDA=0 builds without the CUDA sources"
+            )
         place = Path(self.get_ext_fullpath(ext.name))
         place.parent.mkdir(parents=True, exist_ok=True)
         # A new file moved into place: a process that has the old module loaded keeps it.

@@ -74,9 +74,10 @@ __device__ __forceinline__ bool warp_solve(double (*A)[kStride], int side, int l
 
 // Rows: compile-time bound on count, so that the sums live in registers. blocks: cluster size.
 template <class T, int Rows>
-__global__ void __launch_bounds__(kThreads) anderson_mix_kernel(MixInputs<T> in, MixShape s, MixRule rule, int blocks,
-                                                                double* scratch,  // [B, blocks, kSums]
-                                                                MixOutputs<T> out) {
+__global__ void __launch_bounds__(kThreads, 1) anderson_mix_kernel(MixInputs<T> in, MixShape s, MixRule rule,
+                                                                   int blocks,
+                                                                   double* scratch,  // [B, blocks, kSums]
+                                                                   MixOutputs<T> out) {
   AAFAST_SHARED(MixShared<T>, shared);
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
   const i64 sample = blockIdx.x / blocks;
@@ -86,6 +87,7 @@ __global__ void __launch_bounds__(kThreads) anderson_mix_kernel(MixInputs<T> in,
   const T* F = in.F + sample * s.slots * N;
 
   T sums[Rows + 1] = {};
+#pragma unroll 1
   for (i64 n = first; n < N; n += stride) {
     const T f = F[s.newest * N + n];
     const T g = f - X[s.newest * N + n];
@@ -147,6 +149,7 @@ __global__ void __launch_bounds__(kThreads) anderson_mix_kernel(MixInputs<T> in,
   __syncthreads();
 
   const bool images_only = rule.beta == 1.0;
+#pragma unroll 1
   for (i64 n = first; n < N; n += stride) {
     T x = 0;
 #pragma unroll

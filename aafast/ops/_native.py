@@ -1,0 +1,33 @@
+"""The native module `aafast._C`: loaded on first use, and a reason where it is missing."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+
+import torch
+
+from ..errors import BackendError, describe
+
+
+@functools.cache
+def load() -> tuple[ModuleType | None, str]:
+    """The module and an empty reason, or None and why it could not be loaded."""
+    try:
+        from .. import _C
+    except ImportError as error:
+        return None, f"the native module aafast._C does not load ({error}); reinstall aafast"
+    return _C, ""
+
+
+def call(function: str, dtype: torch.dtype, *arguments: int | float | bool) -> None:
+    """Call the float32 or float64 variant of a native function; a refused launch becomes BackendError."""
+    module, reason = load()
+    if module is None:
+        raise BackendError(describe(f"function {function}", reason, "a module", "Use backend='eager'"))
+    try:
+        getattr(module, f"{function}_{str(dtype).removeprefix('torch.')}")(*arguments)
+    except RuntimeError as error:
+        raise BackendError(
+            describe(f"function {function}", error, "its launch to be accepted", "Use backend='eager'")
+        ) from error
