@@ -23,7 +23,7 @@ class Line:
         target: x = scale * gain * r [T, X] float32, the truth in the units of the data.
         data: y = w_true * x + noise [T, X] float32; dead traces are zero.
         wavelet_true, wavelet_nominal: [taps] float64, unit l2 norm.
-        nominal_hz: peak frequency of the nominal wavelet, which is a zero-phase Ricker.
+        nominal_hz: peak frequency of the nominal wavelet, which is a zero-phase Ricker, in Hz.
         error: how the nominal wavelet is wrong.
         gain: amplitude decay left in the data [T], 1 at the middle of the line.
         dead: mask of dead traces [X] bool.
@@ -69,7 +69,7 @@ def synthetic_line(
         dt: sample interval in seconds.
         seed: 0 or more.
         mismatch: how wrong the nominal wavelet is: a level or a Mismatch.
-        frequency: peak frequency of the true wavelet in Hz.
+        frequency: peak frequency of the nominal wavelet in Hz.
         snr_db: signal-to-noise ratio in dB over the live traces.
         faults: number of faults; None draws it.
         dead: number of dead traces, fewer than `traces`.
@@ -93,7 +93,7 @@ def synthetic_line(
     rng = np.random.default_rng(seed)
     error = mismatch_level(mismatch).draw(rng)
     # Chosen so that the nominal wavelet is what a user would type: a zero-phase Ricker of plain length.
-    true = WaveletSpec("ricker", frequency, -error.phase, 1.0 / (1.0 + error.length))
+    true = WaveletSpec("ricker", frequency / (1 + error.frequency), -error.phase, 1 / (1 + error.length))
     nominal = error.apply(true)
     wavelet = true.sample(taps, dt)
     reflectivity = reflectivity_section(rng, samples, traces, faults=faults)

@@ -78,8 +78,8 @@ def fista(data: np.ndarray, wavelet: np.ndarray, sparsity: float = 0.03, iterati
 def wiener(data: np.ndarray, wavelet: np.ndarray, damping: float = 0.1) -> np.ndarray:
     """Spiking deconvolution with a known wavelet: one two-sided least-squares filter for all traces.
 
-    The filter g of 2 K + 1 taps solves `sum_j (R[i-j] + damping R[0] delta_ij) g[j] = w[-i]` (Toeplitz), R the
-    autocorrelation of the wavelet, and `x = g * y`. Source: Robinson and Treitel, 1967.
+    The filter g of 2 K + 1 taps solves `sum_j (R[i-j] + damping R[0] delta_ij) g[j] = w[-i]` (Toeplitz), R
+    the autocorrelation of the wavelet, and `x = g * y`. Source: Robinson and Treitel, 1967.
 
     Args:
         data: [T, X], T >= K, any unit.
