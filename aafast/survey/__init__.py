@@ -1,9 +1,12 @@
 """From a survey on disk to a reconstruction on disk."""
 
+from .outcome import RunResult
+from .pipeline import run
 from .section import SectionResult, reconstruct_section
 from .wavelet import Wavelet, estimate_wavelet, make_wavelet, parse_wavelet, ricker
 
 __all__ = [
+    "RunResult",
     "SectionResult",
     "Wavelet",
     "estimate_wavelet",
@@ -11,4 +14,5 @@ __all__ = [
     "parse_wavelet",
     "reconstruct_section",
     "ricker",
+    "run",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from .gain import nearest, smooth_gain
 from .plan import SMALLEST, Plan, make_plan
 from .wavelet import Wavelet, check_length
 
-PATCH, OVERLAP, HALO, BATCH = (256, 64), (64, 16), (16, 4), 8
+PATCH, BATCH = (256, 64), 8
 Solve = Callable[[torch.Tensor, WaveletConvolution], object]
 
 
@@ -51,8 +50,8 @@ def reconstruct_section(
     *,
     live: np.ndarray | None = None,
     patch: tuple[int, int] = PATCH,
-    overlap: tuple[int, int] = OVERLAP,
-    halo: tuple[int, int] = HALO,
+    overlap: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
     batch: int = BATCH,
     origin: tuple[int, int] = (0, 0),
     gain: np.ndarray | None = None,
@@ -67,9 +66,9 @@ def reconstruct_section(
     section: [T, X] float, finite on live traces. wavelet: unit-norm taps [K], K odd and at most T. solve:
     called with y [B, 1, T', X'] float32 and A0, returns an object with the fields of `aafast.Solution`.
     live: [X] bool, by default the traces that are not all zero. patch, overlap, halo, origin: samples,
-    traces; see `make_plan`. batch: patches per call. gain: [T, X], by default `smooth_gain`. on_batch:
-    called with (patches done, all). Raises InputError for bad shapes, AafastError where the solver returns
-    numbers that are not finite.
+    traces; see `make_plan`; overlap is a quarter of the patch, halo a quarter of that, by default. batch:
+    patches per call. gain: [T, X], by default `smooth_gain`. on_batch: called with (patches done, all).
+    Raises InputError for bad shapes, AafastError where the solver returns numbers that are not finite.
     """
     section, live = _check(section, live)
     taps = np.asarray(getattr(wavelet, "samples", wavelet), np.float32)
@@ -81,6 +80,8 @@ def reconstruct_section(
     clock = time.perf_counter()
     gain = smooth_gain(section, live) if gain is None else np.asarray(gain, np.float32)
     y = _pad(_fill_dead(section, live) / gain)
+    overlap = overlap or tuple(n // 4 for n in patch)
+    halo = halo or tuple(n // 4 for n in overlap)
     plan = make_plan(y.shape, patch, overlap, halo, origin)
     width = np.pad(live, (0, y.shape[1] - live.size))
     todo = [p.number for p in plan if width[p.trace].any()]
@@ -116,7 +117,7 @@ def reconstruct_section(
         patches=np.asarray(todo),
         iterations=np.concatenate([p["iterations"] for p in parts]),
         status=np.concatenate([p["status"] for p in parts]),
-        residuals=_join_residuals([p["residuals"] for p in parts]),
+        residuals=join_residuals([p["residuals"] for p in parts]),
         wavelets=wavelets,
         wavelet=taps,
         seconds=seconds,
@@ -140,7 +141,7 @@ def _check(section: np.ndarray, live: np.ndarray | None) -> tuple[np.ndarray, np
     if bad.size:
         raise InputError(describe("section", f"NaN or Inf in trace {bad[0] + 1} ({bad.size} such)",
                                   "finite numbers on live traces", "Mark such traces as dead"))
-    return section, live
+    return np.where(live, section, np.float32(0)), live
 
 
 def _fill_dead(section: np.ndarray, live: np.ndarray) -> np.ndarray:
@@ -197,9 +198,10 @@ def _to_numpy(solution, plan: Plan, numbers: list[int]) -> dict:
     }
 
 
-def _join_residuals(parts: list[np.ndarray]) -> np.ndarray:
+def join_residuals(parts: list[np.ndarray]) -> np.ndarray:
+    """Curves [K_i, n_i] side by side, padded with NaN to the longest: [K, n]."""
     longest = max(len(p) for p in parts)
-    padded = [np.pad(p, ((0, longest - len(p)), (0, 0)), constant_values=math.nan) for p in parts]
+    padded = [np.pad(p, ((0, longest - len(p)), (0, 0)), constant_values=np.nan) for p in parts]
     return np.concatenate(padded, axis=1)
 
 

@@ -1,0 +1,128 @@
+"""What a run did: gathered section by section, for the caller, the text header and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .layout import Layout
+from .section import SectionResult, join_residuals
+from .wavelet import Wavelet
+
+DIVERGED = 3  # value of `aafast.solvers.Status.DIVERGED`
+
+
+@dataclass
+class RunResult:
+    """What `run` did.
+
+    output, report: files. layout: facts of the input. wavelet: nominal. kind: "2D", "3D" or "irregular".
+    sections: number. live, dead: traces. skipped: numbers (from 1) of traces with NaN or Inf. backend: what
+    computed it. iterations, status: [n] per patch. residuals: [K, n], NaN after a patch stopped. wavelets:
+    [n, taps] corrected, or None. misfit: ||d - W r|| / ||d|| over live traces. scale: factor on the
+    samples, 1 but for integer formats that could not hold the result. parameters: what it ran with.
+    seconds: per stage, with `total`. warnings: what the user should know.
+    """
+
+    output: Path
+    report: Path | None
+    layout: Layout
+    wavelet: Wavelet
+    kind: str
+    sections: int
+    live: int
+    dead: int
+    skipped: list[int]
+    backend: str
+    iterations: np.ndarray
+    status: np.ndarray
+    residuals: np.ndarray
+    wavelets: np.ndarray | None
+    misfit: float
+    scale: float
+    parameters: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Tally:
+    """The small numbers of every section's patches, without its images."""
+
+    def __init__(self) -> None:
+        self._iterations: list[np.ndarray] = []
+        self._status: list[np.ndarray] = []
+        self._residuals: list[np.ndarray] = []
+        self._wavelets: list[np.ndarray | None] = []
+        self._energy = np.zeros(2)
+        self.backend = ""
+        self.patch = (0, 0)
+
+    def add(self, result: SectionResult, data: np.ndarray, live: np.ndarray) -> None:
+        """Count one section: its result, its data [T, X] and its mask of live traces [X]."""
+        self._energy += [np.square(a[:, live], dtype=np.float64).sum() for a in (result.residual, data)]
+        self._iterations.append(result.iterations)
+        self._status.append(result.status)
+        self._residuals.append(result.residuals)
+        self._wavelets.append(result.wavelets)
+        self.backend = result.backend
+        self.patch = tuple(map(max, self.patch, result.plan.patch))
+
+    @property
+    def misfit(self) -> float:
+        return float(np.sqrt(self._energy[0] / self._energy[1]))
+
+    @property
+    def iterations(self) -> np.ndarray:
+        return np.concatenate(self._iterations)
+
+    @property
+    def status(self) -> np.ndarray:
+        return np.concatenate(self._status)
+
+    @property
+    def residuals(self) -> np.ndarray:
+        return join_residuals(self._residuals)
+
+    @property
+    def wavelets(self) -> np.ndarray | None:
+        if any(w is None for w in self._wavelets):
+            return None
+        return np.concatenate(self._wavelets)
+
+    def warnings(self) -> list[str]:
+        diverged = int((self.status == DIVERGED).sum())
+        if not diverged:
+            return []
+        return [f"{diverged} of {self.status.size} patches diverged: their best iterate is used"]
+
+
+def describe_run(
+    version: str, wavelet: Wavelet, tally: Tally, model: str, device: str, batch: int
+) -> dict[str, str]:
+    """The run's parameters, in words."""
+    low, high = wavelet.band
+    return {
+        "version": f"aafast {version}",
+        "model": model,
+        "device": device,
+        "backend": tally.backend,
+        "wavelet": wavelet.source,
+        "taps": str(wavelet.samples.size),
+        "peak frequency": f"{wavelet.dominant:.1f} Hz",
+        "band (-10 dB)": f"{low:.1f} to {high:.1f} Hz",
+        "phase": f"{wavelet.phase:.0f} degrees",
+        "patch": f"{tally.patch[0]} samples x {tally.patch[1]} traces",
+        "batch": f"{batch} patches",
+    }
+
+
+def header_lines(parameters: dict[str, str]) -> list[str]:
+    """Three lines of at most 76 characters for the text header."""
+    p = parameters
+    return [
+        f"{p['version'].upper()}: SAMPLES ARE RECONSTRUCTED REFLECTIVITY",
+        f"MODEL {p['model']}, BACKEND {p['backend']}, PATCH {p['patch']}",
+        f"WAVELET {p['wavelet']}, {p['taps']} TAPS, PEAK {p['peak frequency']}, PHASE {p['phase']}",
+    ]
