@@ -10,7 +10,7 @@ from ..config import ModelConfig
 from ..physics import ForwardModel, WaveletConvolution
 from ..physics.wavelet import correlate_time
 from .prox import initialise
-from .spectral_norm import CONTRACTION, conv_operator_norm
+from .spectral_norm import CONTRACTION, conv_operator_norm, start_vector
 
 Theta = dict[str, Tensor]
 
@@ -47,6 +47,7 @@ class MismatchNetwork(nn.Module):
         super().__init__()
         self.start_values = nn.ParameterDict()
         self.normalised: tuple[str, ...] = ()
+        self._scales: dict[str, tuple[tuple[int, int], float]] = {}
 
     def _start(self, name: str, value: Tensor) -> None:
         self.start_values[name] = nn.Parameter(value, requires_grad=False)
@@ -64,15 +65,20 @@ class MismatchNetwork(nn.Module):
 
     def start(self, samples: int) -> Theta:
         """Fresh copies of theta for a solve: every tensor [samples, ...]."""
-        theta = {}
-        for name, value in self.start_values.items():
-            data = value.detach()
-            if name in self.normalised:
-                generator = torch.Generator().manual_seed(0)
-                u = torch.randn(1, data.shape[0], 40, 40, generator=generator, dtype=torch.float64).to(data)
-                data = data * (CONTRACTION / conv_operator_norm(data, u / u.norm())[0])
-            theta[name] = data.expand(samples, *data.shape).clone()
-        return theta
+        return {
+            name: (value.detach() * self._scale(name, value)).expand(samples, *value.shape).clone()
+            for name, value in self.start_values.items()
+        }
+
+    def _scale(self, name: str, value: Tensor) -> float:
+        """The factor of spectral normalisation at theta's start, found once for each value and held in a solve."""
+        if name not in self.normalised:
+            return 1.0
+        seen = (value.data_ptr(), value._version)
+        if name not in self._scales or self._scales[name][0] != seen:
+            sigma = conv_operator_norm(value.detach(), start_vector(value.shape[0]).to(value))[0]
+            self._scales[name] = (seen, CONTRACTION / float(sigma))
+        return self._scales[name][1]
 
     def forward(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
         """Return (y_hat, A0 z), both shaped as the measurement."""
