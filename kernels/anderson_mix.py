@@ -9,7 +9,8 @@ import triton
 import triton.language as tl
 
 CHUNK = 4096  # elements of a sample one program of the first launch adds up
-BLOCK = 512  # elements at a time
+TILE_BYTES = 16384  # of all rows at a time: more would not stay in registers
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 SUMS = 32  # row length of the partial sums: <G_i, G_newest> in 0..m-1, ||F_newest||^2 last
 
 
@@ -22,14 +23,15 @@ def gram_kernel(
     N,
     newest,
     count,
-    ROWS: tl.constexpr,
+    chunks,
     CHUNK: tl.constexpr,
+    ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     SUMS: tl.constexpr,
 ):
-    """X, F: [B, m, N]; parts: [B, chunks, SUMS], of the dtype of X. Grid (chunks, B)."""
-    chunk = tl.program_id(0)
-    sample = tl.program_id(1).to(tl.int64)
+    """X, F: [B, m, N]; parts: [B, chunks, SUMS], of the dtype of X. Grid B * chunks."""
+    sample = (tl.program_id(0) // chunks).to(tl.int64)
+    chunk = tl.program_id(0) % chunks
     rows = tl.arange(0, ROWS)
     dtype = X_ptr.dtype.element_ty
     sums = tl.zeros((ROWS,), dtype=dtype)
@@ -45,7 +47,7 @@ def gram_kernel(
         f_newest = tl.sum(tl.where(is_newest, f, 0.0), 0)
         sums += tl.sum(g * g_newest[None, :], 1)
         size += f_newest * f_newest
-    to = parts_ptr + (sample * tl.num_programs(0) + chunk) * SUMS
+    to = parts_ptr + (sample * chunks + chunk) * SUMS
     tl.store(to + rows, sums)
     tl.store(to + SUMS - 1, tl.sum(size, 0))
 
@@ -65,21 +67,23 @@ def mix_kernel(
     newest,
     count,
     chunks,
+    blocks,
     ridge: tl.float64,
     beta: tl.float64,
     RELATIVE: tl.constexpr,
     IMAGES_ONLY: tl.constexpr,
-    ROWS: tl.constexpr,
     SIDE: tl.constexpr,
+    ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     SUMS: tl.constexpr,
 ):
-    """X, F: [B, m, N]; gram: [B, m, m]; x: [B, N]; alpha: [B, m]; norms: [B, 2]. Grid (blocks of N, B).
+    """X, F: [B, m, N]; gram: [B, m, m]; x: [B, N]; alpha: [B, m]; norms: [B, 2]. Grid B * blocks.
 
     The system is a SIDE x SIDE tile whose row and column 0 are the border; rows past the last valid one are
     never chosen as a pivot.
     """
-    sample = tl.program_id(1).to(tl.int64)
+    sample = (tl.program_id(0) // blocks).to(tl.int64)
+    block = tl.program_id(0) % blocks
     dtype = X_ptr.dtype.element_ty
     k_row = tl.arange(0, SIDE)
     sums = tl.zeros((SIDE,), dtype=tl.float64)
@@ -98,12 +102,12 @@ def mix_kernel(
     old = tl.load(gram_ptr + square, mask=stored, other=0.0)
     gram = tl.where(j == newest, sums[:, None], tl.where(i == newest, sums[None, :], old.to(tl.float64)))
     H = tl.where(valid, gram, 0.0)
-    shift = ridge
+    scale = tl.full((), 1.0, tl.float64)
     if RELATIVE:
-        shift = ridge * (tl.sum(tl.sum(tl.where(i == j, H, 0.0), 1), 0) / count)
+        scale = tl.sum(tl.sum(tl.where(i == j, H, 0.0), 1), 0) / count
     border = ((i < 0) & (j >= 0) & (j < count)) | ((j < 0) & (i >= 0) & (i < count))
     identity = tl.where(valid & (i == j), 1.0, 0.0).to(tl.float64)
-    A = tl.where(border, 1.0, H + identity * shift)
+    A = tl.where(border, 1.0, H + identity * (ridge * scale))
     b = tl.where(k_row == 0, 1.0, 0.0).to(tl.float64)
 
     # Gauss-Jordan; a NaN counts as infinite, so that it is chosen and carried into the answer.
@@ -133,7 +137,7 @@ def mix_kernel(
     weight = tl.where(singular == 1, tl.where(rows == newest, 1.0, 0.0), weight)
     weight = tl.where(rows < count, weight, 0.0).to(dtype)
 
-    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    at = block * BLOCK + tl.arange(0, BLOCK)
     inside = (rows < count)[:, None] & (at < N)[None, :]
     offset = sample * m * N + rows[:, None].to(tl.int64) * N + at[None, :]
     f_weight = (weight.to(tl.float64) * beta).to(dtype)
@@ -143,7 +147,7 @@ def mix_kernel(
         mixed += x_weight[:, None] * tl.load(X_ptr + offset, mask=inside, other=0.0)
     tl.store(x_ptr + sample * N + at, tl.sum(mixed, 0), mask=at < N)
 
-    if tl.program_id(0) == 0:
+    if block == 0:
         fresh = valid & ((i == newest) | (j == newest))
         tl.store(gram_out_ptr + square, tl.where(fresh, gram.to(dtype), old), mask=stored)
         tl.store(alpha_ptr + sample * m + rows, weight, mask=rows < m)
@@ -170,33 +174,29 @@ def anderson_mix(
     if batch == 0:
         return
     rows = max(2, triton.next_power_of_2(m))
-    chunks = triton.cdiv(N, CHUNK)
+    block = min(CHUNK, TILE_BYTES // (rows * X.element_size()))
+    chunks, blocks = triton.cdiv(N, CHUNK), max(1, triton.cdiv(N, block))
     parts = torch.empty(batch, chunks, SUMS, dtype=X.dtype, device=X.device)
+    shape = {"ROWS": rows, "BLOCK": block, "SUMS": SUMS}
     if chunks:
-        gram_kernel[(chunks, batch)](
-            X, F, parts, m, N, newest, count, ROWS=rows, CHUNK=CHUNK, BLOCK=BLOCK, SUMS=SUMS, num_warps=4
+        gram_kernel[(batch * chunks,)](
+            X, F, parts, m, N, newest, count, chunks, CHUNK=CHUNK, **shape, **OPTIONS
         )
-    mix_kernel[(max(1, triton.cdiv(N, BLOCK)), batch)](
-        X,
-        F,
-        gram,
-        parts,
-        x,
-        gram_out,
-        alpha,
-        norms,
+    inputs, outputs = (X, F, gram, parts), (x, gram_out, alpha, norms)
+    mix_kernel[(batch * blocks,)](
+        *inputs,
+        *outputs,
         m,
         N,
         newest,
         count,
         chunks,
+        blocks,
         ridge,
         beta,
         RELATIVE=relative,
         IMAGES_ONLY=beta == 1.0,
-        ROWS=rows,
-        SIDE=2 * rows,
-        BLOCK=BLOCK,
-        SUMS=SUMS,
-        num_warps=4,
+        SIDE=triton.next_power_of_2(m + 1),
+        **shape,
+        **OPTIONS,
     )

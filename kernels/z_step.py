@@ -5,6 +5,7 @@ import triton
 import triton.language as tl
 
 BLOCK = 1024
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 
 
 @triton.jit
@@ -27,4 +28,4 @@ def z_step(z: torch.Tensor, g: torch.Tensor, keep: float, lr: float, eps: float,
     """Fill `out`; all three tensors share one dense layout, on the current device."""
     n = z.numel()
     if n:
-        z_step_kernel[(triton.cdiv(n, BLOCK),)](z, g, out, n, keep, lr, eps, BLOCK=BLOCK, num_warps=4)
+        z_step_kernel[(triton.cdiv(n, BLOCK),)](z, g, out, n, keep, lr, eps, BLOCK=BLOCK, **OPTIONS)
