@@ -68,7 +68,7 @@ def sections_figure(
             axes_k.set_xlabel(axis)
             axes_k.set_ylabel("two-way time (ms)" if k == 0 else "")
         bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.5, aspect=30, pad=0.01, extend="both")
-        bar.set_label("amplitude (one clip: 99th percentile before)")
+        bar.set_label("amplitude, one clip for all")
         bar.outline.set_edgecolor(_SOFT)
         return _encode(plt, figure)
 

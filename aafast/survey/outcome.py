@@ -11,7 +11,7 @@ from .layout import Layout
 from .section import SectionResult, join_residuals
 from .wavelet import Wavelet
 
-DIVERGED = 3  # value of `aafast.solvers.Status.DIVERGED`
+CONVERGED, DIVERGED = 1, 3  # of `aafast.solvers.Status`
 
 
 @dataclass
@@ -45,6 +45,28 @@ class RunResult:
     parameters: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """What a user wants to know, in a few lines."""
+        low, high = self.wavelet.band
+        counts = f"{self.live} solved, {self.dead} dead"
+        counts += f", {len(self.skipped)} with NaN or Inf (unchanged)" if self.skipped else ""
+        total = self.seconds["total"]
+        converged = int((self.status == CONVERGED).sum())
+        lines = [
+            f"survey     {self.kind}, {self.sections} section(s), traces: {counts}",
+            f"wavelet    {self.wavelet.source}, peak {self.wavelet.dominant:.1f} Hz, "
+            f"{low:.0f} to {high:.0f} Hz, phase {self.wavelet.phase:.0f} degrees",
+            f"patches    {self.status.size}, {converged} converged, iterations {self.iterations.min()} to "
+            f"{self.iterations.max()}, median {np.median(self.iterations):g}",
+            f"misfit     {100 * self.misfit:.1f} % of the data",
+            f"time       {total:.1f} s, {self.live / total:.1f} traces/s, of which solving "
+            f"{self.seconds['solve']:.1f} s",
+            f"written    {self.output}",
+        ]
+        lines += [f"report     {self.report}"] if self.report is not None else []
+        lines += [f"warning    {warning}" for warning in self.warnings]
+        return "\n".join(lines)
 
 
 class Tally:

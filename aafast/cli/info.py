@@ -1,0 +1,70 @@
+"""`aafast info`: versions, devices, and which backends can run here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+from importlib import metadata
+
+_PACKAGES = ("torch", "numpy", "safetensors", "segyio", "tqdm", "matplotlib", "triton", "scipy", "pylops")
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add `info`."""
+    parser = commands.add_parser("info", help="versions, devices and backends, with reasons")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(command=command)
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Print what is here."""
+    facts = gather()
+    print(json.dumps(facts, indent=1) if arguments.json else _text(facts))
+    return 0
+
+
+def gather() -> dict:
+    """Versions of packages (None where absent), devices, and a row per operation and backend."""
+    import torch
+
+    from .. import __version__
+    from ..ops import backends
+
+    versions = {"aafast": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    devices = [{"device": "cpu", "name": _processor(), "detail": f"{torch.get_num_threads()} threads of "
+                f"{os.cpu_count()} cores"}]
+    for k in range(torch.cuda.device_count()):
+        p = torch.cuda.get_device_properties(k)
+        devices.append({"device": f"cuda:{k}", "name": p.name,
+                        "detail": f"sm_{p.major}{p.minor}, {p.total_memory / 2**30:.0f} GiB"})
+    rows = [row._asdict() for row in backends()]
+    return {"versions": versions, "platform": platform.platform(), "devices": devices, "backends": rows}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
+            names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _text(facts: dict) -> str:
+    lines = [f"{name:12} {version or 'not installed'}" for name, version in facts["versions"].items()]
+    lines += [f"{'platform':12} {facts['platform']}", "", "devices"]
+    lines += [f"  {d['device']:10} {d['name']} ({d['detail']})" for d in facts["devices"]]
+    if len(facts["devices"]) == 1:
+        lines.append("  no CUDA device is usable")
+    lines += ["", "backends"]
+    for row in facts["backends"]:
+        word = "yes" if row["available"] else "no"
+        lines.append(f"  {row['op']:14} {row['backend']:8} {word:4} {row['reason']}".rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,64 @@
+"""`aafast run`: reconstruct a SEG-Y survey."""
+
+from __future__ import annotations
+
+import argparse
+
+from ._options import pair, positive
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add `run`."""
+    parser = commands.add_parser(
+        "run",
+        help="reconstruct a post-stack SEG-Y survey",
+        description="Reconstruct the reflectivity of a post-stack SEG-Y survey, 2D or 3D, and write it under "
+                    "the same headers. The output appears under its name only when it is complete.",
+    )
+    parser.add_argument("input", help="SEG-Y file")
+    parser.add_argument("output", help="SEG-Y file to write")
+    parser.add_argument("--wavelet", default="auto", metavar="auto|ricker:HZ|FILE",
+                        help="nominal wavelet: estimated from the data (auto), a Ricker of HZ, or a text "
+                             "file of one or two columns (default: auto)")
+    parser.add_argument("--model", default="deconv", metavar="NAME|DIR", help="model (default: deconv)")
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: cpu)")
+    parser.add_argument("--report", metavar="FILE.html", help="also write a report, one HTML file")
+    parser.add_argument("--keep-text-header", action="store_true",
+                        help="do not add the run's parameters to blank lines of the text header")
+    parser.add_argument("--skip-bad", action="store_true",
+                        help="pass traces with NaN or Inf through unchanged instead of refusing the file")
+    parser.add_argument("--phase", choices=("constant", "zero"), default="constant",
+                        help="of the estimated wavelet: the constant phase of largest kurtosis, or zero")
+    parser.add_argument("--polarity", choices=("normal", "reverse"), default="normal",
+                        help="normal (SEG): an increase of impedance is a peak")
+    parser.add_argument("--sample-interval", type=float, metavar="MS", help="instead of the header's")
+    parser.add_argument("--patch", type=pair, metavar="TxX", help="samples x traces solved at once")
+    parser.add_argument("--overlap", type=pair, metavar="TxX", help="what neighbouring patches share")
+    parser.add_argument("--batch", type=positive, metavar="N", help="patches solved together")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
+    parser.set_defaults(command=command)
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Call `aafast.survey.run` and print what it did."""
+    from ..survey import run
+
+    sizes = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch")}
+    result = run(
+        arguments.input,
+        arguments.output,
+        wavelet=arguments.wavelet,
+        model=arguments.model,
+        device=arguments.device,
+        report=arguments.report,
+        keep_text_header=arguments.keep_text_header,
+        skip_bad=arguments.skip_bad,
+        phase=arguments.phase,
+        polarity=1 if arguments.polarity == "normal" else -1,
+        sample_interval=arguments.sample_interval,
+        progress=not arguments.quiet,
+        **{name: size for name, size in sizes.items() if size is not None},
+    )
+    if not arguments.quiet:
+        print(result.summary())
+    return 0
