@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 CHUNK = 4096  # elements of a sample one program of the first launch adds up
-TILE_BYTES = 16384  # of all rows at a time: more would not stay in registers
+TILE_BYTES = 8192  # of all rows at a time: more would not stay in registers
 OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
 SUMS = 32  # row length of the partial sums: <G_i, G_newest> in 0..m-1, ||F_newest||^2 last
 
@@ -155,6 +155,14 @@ def mix_kernel(
         tl.store(norms_ptr + sample * 2 + 1, tl.sum(size, 0).to(dtype))
 
 
+def constants(m: int, element_size: int, relative: bool, beta: float) -> tuple[dict, dict]:
+    """Compile-time arguments of the two kernels for m rows of elements of this many bytes."""
+    rows = max(2, triton.next_power_of_2(m))
+    shape = {"ROWS": rows, "BLOCK": min(CHUNK, TILE_BYTES // (rows * element_size)), "SUMS": SUMS}
+    mix = {"RELATIVE": relative, "IMAGES_ONLY": beta == 1.0, "SIDE": triton.next_power_of_2(m + 1)}
+    return {"CHUNK": CHUNK, **shape}, {**mix, **shape}
+
+
 def anderson_mix(
     X: torch.Tensor,
     F: torch.Tensor,
@@ -173,30 +181,13 @@ def anderson_mix(
     batch, m, N = X.shape
     if batch == 0:
         return
-    rows = max(2, triton.next_power_of_2(m))
-    block = min(CHUNK, TILE_BYTES // (rows * X.element_size()))
-    chunks, blocks = triton.cdiv(N, CHUNK), max(1, triton.cdiv(N, block))
+    for_sums, for_mix = constants(m, X.element_size(), relative, beta)
+    chunks, blocks = triton.cdiv(N, CHUNK), max(1, triton.cdiv(N, for_mix["BLOCK"]))
     parts = torch.empty(batch, chunks, SUMS, dtype=X.dtype, device=X.device)
-    shape = {"ROWS": rows, "BLOCK": block, "SUMS": SUMS}
+    ring = (m, N, newest, count, chunks)
     if chunks:
-        gram_kernel[(batch * chunks,)](
-            X, F, parts, m, N, newest, count, chunks, CHUNK=CHUNK, **shape, **OPTIONS
-        )
-    inputs, outputs = (X, F, gram, parts), (x, gram_out, alpha, norms)
+        gram_kernel[(batch * chunks,)](X, F, parts, *ring, **for_sums, **OPTIONS)
+    outputs = (x, gram_out, alpha, norms)
     mix_kernel[(batch * blocks,)](
-        *inputs,
-        *outputs,
-        m,
-        N,
-        newest,
-        count,
-        chunks,
-        blocks,
-        ridge,
-        beta,
-        RELATIVE=relative,
-        IMAGES_ONLY=beta == 1.0,
-        SIDE=triton.next_power_of_2(m + 1),
-        **shape,
-        **OPTIONS,
+        X, F, gram, parts, *outputs, *ring, blocks, ridge, beta, **for_mix, **OPTIONS
     )

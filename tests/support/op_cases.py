@@ -53,9 +53,14 @@ MIXES = [
     Mix(2, 5, 6400, 4, 5, 1e-3, 1.0, True),
     Mix(4, 9, 1025, 0, 9, 1e-3, 0.5, True),
     Mix(2, 16, 16400, 9, 16, 1e-2, 0.9, False),
+    Mix(1, 16, 300, 15, 16, 1e-2, 0.9, False),
+    Mix(2, 2, 4100, 1, 2, 1e-2, 1.0, True),
     Mix(0, 5, 7, 1, 2, 1e-3, 1.0, True),
     Mix(2, 3, 0, 1, 2, 1e-3, 1.0, False),
 ]
+
+# Where every program is interpreted, long rows only where few are needed to pass a border between programs.
+SHORT_MIXES = [case for case in MIXES if case.m * case.length < 10_000]
 
 
 def z_inputs(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor]:
