@@ -27,8 +27,9 @@ def smooth_gain(section: np.ndarray, live: np.ndarray, window: tuple[int, int] =
     mask = np.broadcast_to(live.astype(np.float64), section.shape)
     weight = np.maximum(_smooth(mask, window), 1e-6)
     size = np.where(live, np.abs(section), 0).astype(np.float64)
-    cap = _SPIKE * _fill(_smooth(size, window) / weight, weight, live)
-    np.minimum(size, cap, out=size)
+    for _ in range(2):  # once more, since the loudest samples raise the first mean that is to cut them
+        cap = _SPIKE * _fill(_smooth(size, window) / weight, weight, live)
+        np.minimum(size, cap, out=size)
     np.square(size, out=size)
     envelope = np.sqrt(_fill(_smooth(size, window) / weight, weight, live))
     level = float(np.median(envelope[:, live]))

@@ -119,7 +119,8 @@ def run(
         if page is not None:
             from .report import survey_report, write_page
 
-            write_page(page, survey_report(outcome, survey.text, *shown))
+            with clock("report"):
+                write_page(page, survey_report(outcome, survey.text, *shown))
             outcome.seconds = clock.seconds()
     return outcome
 
@@ -130,7 +131,7 @@ def load_solver(model: str, device: str | None) -> Solve:
     from ..tasks import load
 
     where = None if device is None else check_device(device)
-    return functools.partial(reconstruct, model=load(model), device=where)
+    return functools.partial(reconstruct, model=load(model, task="deconv"), device=where)
 
 
 def _report_file(report: str | Path, source: Path, output: str | Path) -> AtomicFile:
