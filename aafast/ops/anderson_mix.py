@@ -233,7 +233,7 @@ def _cuda(X: Tensor, F: Tensor, gram: Tensor, mix: _Mix, outputs: Outputs) -> No
     scratch = X.new_empty(module.anderson_mix_cuda_scratch(*X.shape), dtype=torch.float64)
     stream = torch.cuda.current_stream(X.device).cuda_stream
     inputs, results = _addresses(X, F, gram), _addresses(scratch, *outputs)
-    _native.call("anderson_mix_cuda", X.dtype, *inputs, *X.shape, *mix, X.device.index, stream, *results)
+    _native.call("anderson_mix_cuda", X.dtype, *inputs, *X.shape, *mix, X.get_device(), stream, *results)
 
 
 def _triton(X: Tensor, F: Tensor, gram: Tensor, mix: _Mix, outputs: Outputs) -> None:

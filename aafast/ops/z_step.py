@@ -103,7 +103,7 @@ def _cuda(z: Tensor, g: Tensor, keep: float, lr: float, eps: float, out: Tensor)
         keep,
         lr,
         eps,
-        z.device.index,
+        z.get_device(),
         stream,
         out.data_ptr(),
     )

@@ -1,0 +1,35 @@
+"""The CUDA sources compiled for sm_80 and sm_90a where nvcc is found: registers, spills, shared memory."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from native_builds import CSRC, cached
+
+NVCC = os.environ.get("NVCC") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+
+# Registers a thread and bytes of shared memory a block: anderson_mix runs 512 threads of at most 128.
+LIMITS = {"z_step": (48, 0), "anderson_mix": (128, 6144)}
+
+
+@pytest.mark.skipif(
+    not os.access(NVCC, os.X_OK), reason="nvcc is not installed: CUDA sources cannot be compiled"
+)
+@pytest.mark.parametrize("arch", ["80", "90a"])
+@pytest.mark.parametrize("op", LIMITS)
+def test_registers_spills_and_shared_memory(op, arch):
+    version = subprocess.run([NVCC, "--version"], capture_output=True, text=True, check=True).stdout
+    command = [NVCC, "-O3", "-std=c++17", f"-gencode=arch=compute_{arch},code=sm_{arch}", "-Xptxas", "-v"]
+    command += [f"-I{CSRC / 'include'}", f"-I{CSRC / 'cuda'}", "-x", "cu", "-cubin", "-o", "@out", "@in"]
+    command[1:1] = [f"-DCOMPILER={re.search(r'V([0-9]+)', version).group(1)}"]
+    _, log = cached(command, (CSRC / "cuda" / f"{op}.cu").read_text(), ".cubin")
+    used = [int(number) for number in re.findall(r"Used (\d+) registers", log)]
+    spilled = [int(number) for number in re.findall(r"(\d+) bytes (?:stack|spill)", log)]
+    shared = [int(number) for number in re.findall(r"(\d+) bytes smem", log)]
+    kernels = 2 if op == "z_step" else 4
+    assert len(used) == kernels and len(spilled) == 3 * kernels, log
+    assert not any(spilled), log
+    assert max(used) <= LIMITS[op][0], log
+    assert max(shared, default=0) <= LIMITS[op][1], log
