@@ -21,12 +21,16 @@ class ForwardModel:
 
     def A(self, x: Tensor) -> Tensor:
         """Apply the map: x [B, C, H, W] -> y of the measurement's shape."""
-        raise InputError(describe("forward model", type(self).__name__, "a class with its own A", "Define A(x)"))
+        raise InputError(
+            describe("forward model", type(self).__name__, "a class with its own A", "Define A(x)")
+        )
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Apply the adjoint of the (linear part of the) map: y -> x [B, C, H, W]."""
         raise InputError(
-            describe("forward model", type(self).__name__, "a class with its own A_adjoint", "Define A_adjoint(y)")
+            describe(
+                "forward model", type(self).__name__, "a class with its own A_adjoint", "Define A_adjoint(y)"
+            )
         )
 
     def norm(self, x: Tensor) -> Tensor:
@@ -104,6 +108,10 @@ def as_forward_model(given: object) -> ForwardModel:
     if callable(getattr(given, "A", None)) and callable(getattr(given, "A_adjoint", None)):
         return GivenForwardModel(given)
     raise InputError(
-        describe("forward model A0", type(given).__name__, "an object with methods A(x) and A_adjoint(y)",
-                 "Use aafast.WaveletConvolution, GaussianBlur or Haze, or write a class with these two methods")
+        describe(
+            "forward model A0",
+            type(given).__name__,
+            "an object with methods A(x) and A_adjoint(y)",
+            "Use aafast.WaveletConvolution, GaussianBlur or Haze, or write a class with these two methods",
+        )
     )

@@ -15,12 +15,11 @@ def correlate_time(x: Tensor, kernel: Tensor) -> Tensor:
     """Cross-correlate images [B, 1, T, X] with kernels [1 or B, K] along T: out[t] = sum_k kernel[k] x[t + k - K//2]."""
     taps = kernel.shape[1]
     weight = kernel.reshape(-1, 1, taps, 1)
-    pad = (taps // 2, 0)
+    # Padded by hand: oneDNN's weight gradient writes out of bounds where its own padding exceeds the trace.
+    x = F.pad(x, (0, 0, taps // 2, taps // 2))
     if len(kernel) == 1:
-        return F.conv2d(x, weight, padding=pad)
-    batch, _, time, traces = x.shape
-    out = F.conv2d(x.reshape(1, batch, time, traces), weight, padding=pad, groups=batch)
-    return out.reshape(batch, 1, time, traces)
+        return F.conv2d(x, weight)
+    return F.conv2d(x.transpose(0, 1), weight, groups=len(kernel)).transpose(0, 1)
 
 
 class WaveletConvolution(ForwardModel):
@@ -33,30 +32,58 @@ class WaveletConvolution(ForwardModel):
     """
 
     def __init__(self, wavelet: Tensor) -> None:
-        if not isinstance(wavelet, Tensor) or wavelet.dtype not in COMPUTE_DTYPES or wavelet.ndim not in (1, 2):
-            got = f"{wavelet.dtype} {list(wavelet.shape)}" if isinstance(wavelet, Tensor) else type(wavelet).__name__
+        if (
+            not isinstance(wavelet, Tensor)
+            or wavelet.dtype not in COMPUTE_DTYPES
+            or wavelet.ndim not in (1, 2)
+        ):
+            got = (
+                f"{wavelet.dtype} {list(wavelet.shape)}"
+                if isinstance(wavelet, Tensor)
+                else type(wavelet).__name__
+            )
             raise InputError(
-                describe("wavelet", got, "a float32 or float64 tensor [K] or [B, K]", "Convert it by torch.as_tensor")
+                describe(
+                    "wavelet",
+                    got,
+                    "a float32 or float64 tensor [K] or [B, K]",
+                    "Convert it by torch.as_tensor",
+                )
             )
         if wavelet.shape[-1] % 2 == 0 or wavelet.numel() == 0:
             raise InputError(
-                describe("number of wavelet taps", wavelet.shape[-1], "an odd number, the middle one at time zero",
-                         "Pad the wavelet with one zero")
+                describe(
+                    "number of wavelet taps",
+                    wavelet.shape[-1],
+                    "an odd number, the middle one at time zero",
+                    "Pad the wavelet with one zero",
+                )
             )
         if not torch.isfinite(wavelet).all() or not (wavelet != 0).any(dim=-1).all():
             raise InputError(
-                describe("wavelet", "NaN, Inf or only zeros", "finite taps, not all zero", "Check the wavelet's source")
+                describe(
+                    "wavelet",
+                    "NaN, Inf or only zeros",
+                    "finite taps, not all zero",
+                    "Check the wavelet's source",
+                )
             )
         self.wavelet = wavelet.reshape(-1, wavelet.shape[-1])
         self._factor: tuple[tuple[int, float], Tensor] | None = None
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 1:
-            raise InputError(describe("shape of a section", list(x.shape), "[B, 1, T, X]", "Add the channel axis"))
+            raise InputError(
+                describe("shape of a section", list(x.shape), "[B, 1, T, X]", "Add the channel axis")
+            )
         if len(self.wavelet) not in (1, len(x)):
             raise InputError(
-                describe("number of wavelets", len(self.wavelet), f"1 or the batch size {len(x)}",
-                         "Pass one wavelet, or one per sample")
+                describe(
+                    "number of wavelets",
+                    len(self.wavelet),
+                    f"1 or the batch size {len(x)}",
+                    "Pass one wavelet, or one per sample",
+                )
             )
 
     def A(self, x: Tensor) -> Tensor:
@@ -108,6 +135,8 @@ class WaveletConvolution(ForwardModel):
     def tensors(self) -> dict[str, Tensor]:
         return {"wavelet": self.wavelet}
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> WaveletConvolution:
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> WaveletConvolution:
         moved = self.wavelet.to(device=device, dtype=dtype)
         return self if moved is self.wavelet else WaveletConvolution(moved)

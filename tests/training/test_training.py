@@ -1,0 +1,63 @@
+"""Training: the loss falls, and a run that was stopped gives the losses of one that was not."""
+
+import json
+
+import pytest
+import torch
+
+from aafast.config import InnerSolver
+from aafast.errors import AafastError, CheckpointError
+from aafast.tasks import load
+from aafast.training import Trainer, TrainingPlan
+
+PLAN = TrainingPlan(
+    steps=12, batch=2, shape=(32, 16), warm_up=2, mismatch="in", snr_db=(15.0, 30.0),
+    settings={
+        "channels": 8, "depth": 3, "norm": "none", "skip": True, "residual_channels": 8, "iterations": 2,
+        "z_solver": InnerSolver("exact", differentiate=True), "theta_solver": InnerSolver("none"),
+    },
+)
+
+
+def curve(folder):
+    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+
+
+def test_loss_falls_and_the_result_loads(tmp_path):
+    Trainer(PLAN, tmp_path).run(log=lambda line: None, save_every=3)
+    losses = [row["loss"] for row in curve(tmp_path)]
+    assert losses[-1] < losses[0]
+    model = load(tmp_path, task="deconv")
+    assert model.config.iterations == 2
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
+    Trainer(PLAN, tmp_path / "whole").run(log=lambda line: None, save_every=6)
+
+    class Killed(Exception):
+        pass
+
+    def die(line):
+        raise Killed
+
+    with pytest.raises(Killed):
+        Trainer(PLAN, tmp_path / "parts").run(log=die, save_every=6)
+    Trainer(PLAN, tmp_path / "parts").run(log=lambda line: None, save_every=6)
+    whole, parts = curve(tmp_path / "whole"), curve(tmp_path / "parts")
+    assert [row["loss"] for row in whole] == [row["loss"] for row in parts]
+    a, b = load(tmp_path / "whole"), load(tmp_path / "parts")
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_another_plan_is_refused(tmp_path):
+    Trainer(PLAN, tmp_path).run(log=lambda line: None)
+    with pytest.raises(CheckpointError, match="plan"):
+        Trainer(TrainingPlan(steps=13, settings=PLAN.settings), tmp_path).run(log=lambda line: None)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path):
+    trainer = Trainer(PLAN, tmp_path)
+    with torch.no_grad():
+        trainer.model.eta.fill_(1e4)
+    with pytest.raises(AafastError, match="batch 0"):
+        trainer.run(log=lambda line: None)
