@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all of their own set-up, in .venv; needed beforehand: Python 3.11 and a C++ compiler.
+PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3.10 python3 2>/dev/null))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+# The native module is compiled again when any of these change; Python files of an editable install need no set-up.
+BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
+
+.PHONY: demo test bench lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.ready-demo
+	$(BIN)/aafast demo --out out/demo
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest tests
+
+bench: $(VENV)/.ready-test
+	$(BIN)/python -m pytest bench/ops.py
+
+lint: $(VENV)/.ready-test
+	$(BIN)/ruff check
+
+clean:
+	rm -rf $(VENV) build dist out *.egg-info aafast/_C*.so .pytest_cache .ruff_cache .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch first and from the pin: left to itself, pip may pick a build with gigabytes of GPU libraries.
+$(VENV)/.ready-base: constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python found; install Python 3.11 or call: make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt torch numpy "setuptools>=77" "pybind11>=2.13" ninja
+	@touch $@
+
+$(VENV)/.ready-demo: $(VENV)/.ready-base $(BUILT_FROM)
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[survey,report,baselines]"
+	@touch $@
+
+$(VENV)/.ready-test: $(VENV)/.ready-base $(BUILT_FROM)
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[test]"
+	@touch $@
