@@ -115,7 +115,7 @@ def wavelet_figure(
             frequency, amplitude, phase = _response(taps, dt)
             strong = amplitude > 10 ** (-20 / 20) * amplitude.max()
             left.plot(_times(taps, dt), taps, line, color=colour, label=name, linewidth=1.4)
-            level = 20 * np.log10(np.maximum(amplitude / amplitude.max(), 1e-6))
+            level = 20 * np.log10(np.maximum(amplitude / max(amplitude.max(), 1e-12), 1e-6))
             middle.plot(frequency, level, line, color=colour)
             right.plot(frequency[strong], phase[strong], line, color=colour)
         left.set(title="Wavelet", xlabel="time (ms)", ylabel="amplitude (unit l2 norm)")

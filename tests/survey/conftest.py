@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from aafast.survey import ricker
+from aafast.survey import ricker, run
 
 DTYPES = {2: "i4", 3: "i2", 5: "f4", 6: "f8", 8: "i1"}
 
@@ -27,7 +27,9 @@ def to_ibm(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def write_segy(path, data, dt=4.0, code=5, endian="big", headers=None, text=None, codec="cp037", extended=0, t0=0):
+def write_segy(
+    path, data, dt=4.0, code=5, endian="big", headers=None, text=None, codec="cp037", extended=0, t0=0
+):
     """Write data [T, X]; headers: {byte: [X] of 4-byte integers}; text: lines by number."""
     word = ">" if endian == "big" else "<"
     lines = [f"C{k:2d} ".ljust(80) for k in range(1, 41)]
@@ -47,13 +49,13 @@ def write_segy(path, data, dt=4.0, code=5, endian="big", headers=None, text=None
         header = bytearray(rng.bytes(240))  # junk where nothing is read: every byte must survive
         header[28:30] = struct.pack(word + "h", 1)
         for byte in (20, 188, 192):
-            header[byte:byte + 4] = bytes(4)
+            header[byte : byte + 4] = bytes(4)
         header[108:110] = struct.pack(word + "h", t0)
         header[114:118] = struct.pack(word + "HH", data.shape[0], round(dt * 1000))
         header[214:216] = bytes(2)
         header[20:24] = struct.pack(word + "i", 1000 + k)
         for byte, values in (headers or {}).items():
-            header[byte - 1:byte + 3] = struct.pack(word + "i", int(values[k]))
+            header[byte - 1 : byte + 3] = struct.pack(word + "i", int(values[k]))
         out += [bytes(header), samples[:, k].tobytes()]
     path.write_bytes(b"".join(out))
     return path
@@ -77,6 +79,11 @@ def correcting(y, A0):
     solution = wiener(y, A0)
     solution.wavelet = torch.roll(A0.wavelet, 1, dims=1).repeat(len(y), 1)
     return solution
+
+
+def quick(source, target, **options):
+    """`run` with a fast solver and a fixed wavelet."""
+    return run(source, target, **{"solve": wiener, "progress": False, "wavelet": "ricker:25", **options})
 
 
 def synthetic(samples=160, traces=40, seed=0, scale=100.0):

@@ -9,7 +9,9 @@ from aafast.survey.gain import FLOOR, nearest, smooth_gain
 
 def decaying(samples=600, traces=120, seed=0):
     rng = np.random.default_rng(seed)
-    return (rng.standard_normal((samples, traces)) * 50 * np.exp(-np.arange(samples) / 300)[:, None]).astype("f4")
+    return (rng.standard_normal((samples, traces)) * 50 * np.exp(-np.arange(samples) / 300)[:, None]).astype(
+        "f4"
+    )
 
 
 def test_divided_data_have_unit_rms_and_the_gain_follows_the_decay():

@@ -31,7 +31,9 @@ def test_inlines_are_sections_whichever_way_the_file_is_sorted():
     inline, crossline = grid()
     for order in (np.arange(40), np.lexsort((inline, crossline)), np.random.default_rng(0).permutation(40)):
         geometry = find_geometry(inline[order], crossline[order], np.zeros(40, int))
-        assert geometry.kind == "3D" and [s.title for s in geometry.sections] == [f"inline {k}" for k in range(100, 105)]
+        assert geometry.kind == "3D" and [s.title for s in geometry.sections] == [
+            f"inline {k}" for k in range(100, 105)
+        ]
         assert every_trace_once(geometry, 40)
         for section in geometry.sections:
             assert len(set(inline[order][section.traces])) == 1 and (np.diff(section.traces) > 0).all()

@@ -15,7 +15,7 @@ from .conftest import write_segy
 
 def patched(path, byte, raw):
     data = bytearray(path.read_bytes())
-    data[byte - 1:byte - 1 + len(raw)] = raw
+    data[byte - 1 : byte - 1 + len(raw)] = raw
     path.write_bytes(bytes(data))
     return path
 
@@ -55,7 +55,9 @@ def test_missing_empty_and_odd_files(tmp_path):
         inspect(tmp_path / "empty.sgy")
 
 
-@pytest.mark.parametrize("size", [1, 3599, 3600, 3839, 3840 + 79, 3840 + 81, 3600 + 2 * 320 + 17, 3600 + 3 * 320 - 1])
+@pytest.mark.parametrize(
+    "size", [1, 3599, 3600, 3839, 3840 + 79, 3840 + 81, 3600 + 2 * 320 + 17, 3600 + 3 * 320 - 1]
+)
 def test_truncated_files(tmp_path, size):
     path = write_segy(tmp_path / "a.sgy", np.ones((20, 3)))
     path.write_bytes(path.read_bytes()[:size])
@@ -63,7 +65,9 @@ def test_truncated_files(tmp_path, size):
         inspect(path)
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n" * 2000, b"plain text, line by line\n" * 400, bytes(9000)])
+@pytest.mark.parametrize(
+    "content", [b"\x89PNG\r\n\x1a\n" * 2000, b"plain text, line by line\n" * 400, bytes(9000)]
+)
 def test_files_that_are_not_segy(tmp_path, content):
     path = tmp_path / "a.sgy"
     path.write_bytes(content)
@@ -71,7 +75,9 @@ def test_files_that_are_not_segy(tmp_path, content):
         inspect(path)
 
 
-@pytest.mark.parametrize("code, words", [(4, "fixed point"), (7, "3-byte"), (11, "unsigned 2-byte"), (16, "unsigned")])
+@pytest.mark.parametrize(
+    "code, words", [(4, "fixed point"), (7, "3-byte"), (11, "unsigned 2-byte"), (16, "unsigned")]
+)
 def test_formats_that_cannot_hold_a_result_are_named(tmp_path, code, words):
     path = patched(write_segy(tmp_path / "a.sgy", np.ones((20, 3))), 3225, struct.pack(">H", code))
     with pytest.raises(FormatError, match=words):
@@ -100,11 +106,14 @@ def test_the_interval_can_be_given_where_the_header_has_none(tmp_path):
             inspect(path, interval=wrong)
 
 
-@pytest.mark.parametrize("byte, raw", [
-    (3221, struct.pack(">H", 65535)),
-    (3505, struct.pack(">h", 32767)),
-    (3501, b"\x02\x00"),  # revision 2, whose extended sample count is next
-])
+@pytest.mark.parametrize(
+    "byte, raw",
+    [
+        (3221, struct.pack(">H", 65535)),
+        (3505, struct.pack(">h", 32767)),
+        (3501, b"\x02\x00"),  # revision 2, whose extended sample count is next
+    ],
+)
 def test_absurd_claims_are_refused_without_allocating(tmp_path, byte, raw):
     path = patched(write_segy(tmp_path / "a.sgy", np.ones((20, 3))), byte, raw)
     patched(path, 3269, struct.pack(">I", 4_000_000_000))
@@ -120,7 +129,14 @@ def test_shared_files(shared):
     facts = {}
     for path in sorted((shared / "data").glob("*/*.sgy")):
         layout = inspect(path)
-        facts[path.name] = (layout.traces, layout.samples, layout.interval, layout.format.code, layout.endian, layout.t0)
+        facts[path.name] = (
+            layout.traces,
+            layout.samples,
+            layout.interval,
+            layout.format.code,
+            layout.endian,
+            layout.t0,
+        )
     assert facts == {
         "npra_31_81_PR.sgy": (534, 1501, 4.0, 1, "big", 0.0),
         "F3_very_small.sgy": (121, 463, 4.0, 1, "big", 0.0),

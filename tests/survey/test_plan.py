@@ -56,13 +56,16 @@ def test_neighbours_blend_along_a_raised_cosine():
     assert (np.diff(weight) < 0).all()
 
 
-@pytest.mark.parametrize("arguments", [
-    ((7, 40), (64, 16), (16, 4), (4, 1)),
-    ((100, 40), (7, 16), (4, 4), (0, 0)),
-    ((100, 40), (64, 16), (64, 4), (0, 0)),
-    ((100, 40), (64, 16), (16, -1), (0, 0)),
-    ((100, 40), (64, 16), (16, 4), (8, 1)),
-])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ((7, 40), (64, 16), (16, 4), (4, 1)),
+        ((100, 40), (7, 16), (4, 4), (0, 0)),
+        ((100, 40), (64, 16), (64, 4), (0, 0)),
+        ((100, 40), (64, 16), (16, -1), (0, 0)),
+        ((100, 40), (64, 16), (16, 4), (8, 1)),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused(arguments):
     with pytest.raises(InputError, match="expected"):
         make_plan(*arguments)

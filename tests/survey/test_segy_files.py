@@ -1,4 +1,4 @@
-"""Reading by position, and output that differs from its input in the samples it was given, and nowhere else."""
+"""Reading by position, and output that differs from its input in the samples it was given only."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,10 @@ def test_integers_that_overflow_share_one_factor(tmp_path, code, largest):
     output, notes = copy_with(source, tmp_path / "b.sgy", [0, 1, 2], result, ["PARAMETERS"])
     assert 0.38 < output.scale < 0.4 + 1e-9 and any("multiplied" in note for note in notes)
     found = read_all(tmp_path / "b.sgy").astype(np.float64)
-    assert np.abs(found).max() <= largest and np.abs(found - result * output.scale).max() <= 0.5 + 2**-23 * largest
+    assert (
+        np.abs(found).max() <= largest
+        and np.abs(found - result * output.scale).max() <= 0.5 + 2**-23 * largest
+    )
     with Survey(tmp_path / "b.sgy") as survey:
         assert f"C 3 samples multiplied by {output.scale:g}" in survey.text
 

@@ -1,4 +1,4 @@
-"""Wavelets: Ricker by formula, statistical estimate of spectrum and constant phase, description, bad input."""
+"""Wavelets: Ricker by formula, estimate of spectrum and constant phase, description, bad input."""
 
 import math
 
@@ -47,7 +47,9 @@ def test_zero_phase_is_symmetric_and_ignores_the_data_s_phase():
 def test_normal_noise_has_no_phase_and_the_wavelet_says_so():
     rng = np.random.default_rng(1)
     taps = ricker(25, 4.0).samples
-    data = np.stack([np.convolve(trace, rotated(taps, 60), "same") for trace in rng.standard_normal((60, 512))], 1)
+    data = np.stack(
+        [np.convolve(trace, rotated(taps, 60), "same") for trace in rng.standard_normal((60, 512))], 1
+    )
     found = estimate_wavelet(data, 4.0)
     assert abs(found.phase) < 1e-3 and "zero phase" in found.notes[0]
 
@@ -123,7 +125,9 @@ def test_phase_of_a_wavelet_is_measured(degrees):
     assert phase == pytest.approx(degrees, abs=1) and peak == pytest.approx(30, abs=1)
 
 
-@pytest.mark.parametrize("taps", [np.ones(4), np.ones((3, 3)), np.zeros(5), np.array([1, np.nan, 2.0]), np.ones(1)])
+@pytest.mark.parametrize(
+    "taps", [np.ones(4), np.ones((3, 3)), np.zeros(5), np.array([1, np.nan, 2.0]), np.ones(1)]
+)
 def test_taps_that_are_no_wavelet_are_refused(taps):
     with pytest.raises(InputError, match="expected"):
         make_wavelet(taps, 4.0, "given")

@@ -41,8 +41,11 @@ def test_without_time_zero_inside_the_envelope_decides(file):
 
 
 def test_words_around_the_numbers_commas_and_a_byte_order_mark_are_tolerated(file):
-    text = "\ufeffWavelet of well 7\nTime, Amplitude\n# ms, -\n" + "\n".join(
-        f"{t:g},{a:.7f}" for t, a in zip(RICKER.time, RICKER.samples, strict=True)) + "\n\nEOF\n"
+    text = (
+        "\ufeffWavelet of well 7\nTime, Amplitude\n# ms, -\n"
+        + "\n".join(f"{t:g},{a:.7f}" for t, a in zip(RICKER.time, RICKER.samples, strict=True))
+        + "\n\nEOF\n"
+    )
     file.write_text(text, encoding="utf-8")
     assert close(read_wavelet(file, 4.0, 500))
 
@@ -93,7 +96,9 @@ def test_zeros_and_uneven_times_are_refused(file):
         read_wavelet(save(file, [RICKER.time + 2, RICKER.samples]), 4.0, 500)
 
 
-@pytest.mark.parametrize("text", ["", "only words\n", "1 2 3\n4 5 6\n7 8 9\n", "1\n2\n", "1 2\n3\n4 5\n", "1\n2\n3\nx\n4\n"])
+@pytest.mark.parametrize(
+    "text", ["", "only words\n", "1 2 3\n4 5 6\n7 8 9\n", "1\n2\n", "1 2\n3\n4 5\n", "1\n2\n3\nx\n4\n"]
+)
 def test_what_is_no_table_of_one_or_two_columns_is_refused(file, text):
     file.write_text(text)
     with pytest.raises(FormatError, match="column|rows of numbers"):
