@@ -1,0 +1,131 @@
+"""Run the reference on the inputs and weights of a golden file and set every stored array beside its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aafast.reference.adaptive_deq import AdaptiveDEQ
+from aafast.reference.adaptive_lu import AdaptiveLU
+from aafast.reference.anderson import anderson
+from aafast.reference.build import ETA, TASKS, build
+from aafast.reference.robust_lu import RobustLU
+
+Pairs = dict[str, tuple[Tensor, Tensor]]
+DEQ_ITERATIONS = 8
+STATE = "final"
+NAMES = tuple(sorted([f"anderson_{i}" for i in range(3)] + [f"{task}_{method}" for task in TASKS for method in ETA]))
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """Read a golden file, never unpickling; float16 weights become the float64 numbers they were used as."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return {
+        name: torch.from_numpy(np.asarray(array, np.float64 if array.dtype == np.float16 else None))
+        for name, array in arrays.items()
+    }
+
+
+def reproduce(name: str, arrays: dict[str, Tensor]) -> Pairs:
+    """Compute every stored result of a golden file.
+
+    Args:
+        name: the file's name without suffix, `{task}_{method}` or `anderson_{i}`.
+        arrays: what `load` returns.
+
+    Returns:
+        For each quantity the pair (computed, expected): iterates, losses and residuals stacked along the
+        first axis, and `final`, the whole state of the mismatch network after the run as one vector.
+    """
+    if name.startswith("anderson_"):
+        return _anderson(arrays)
+    task, method = name.split("_", 1)
+    model = restore(task, method, arrays)
+    y, A0 = arrays["y"], arrays["A0"]
+    with torch.no_grad():
+        if isinstance(model, RobustLU):
+            return {"xs": (torch.stack(model.run(y, A0, len(arrays["xs"]))), arrays["xs"])}
+        if isinstance(model, AdaptiveLU):
+            run = model.run(y, A0, len(arrays["xs"]))
+            stacked = ("zs", "xs", "loss_z", "loss_theta")
+        else:
+            run = model.run(y, A0, DEQ_ITERATIONS, record=True)
+            stacked = ("x_in", "x_out", "zs")
+    pairs = {key: (torch.stack(getattr(run, key)), arrays[key]) for key in stacked}
+    if isinstance(model, AdaptiveDEQ):
+        pairs["x"] = run.x, arrays["x"]
+        pairs["residuals"] = torch.tensor(run.residuals, dtype=torch.float64), arrays["residuals"]
+    pairs[STATE] = state_vectors(model.mismatch, arrays)
+    return pairs
+
+
+def restore(task: str, method: str, arrays: dict[str, Tensor]) -> RobustLU | AdaptiveLU | AdaptiveDEQ:
+    """Build the float64 model that a golden file's weights belong to, every weight loaded by name."""
+    model = build(task, method, dtype=torch.float64)
+    if isinstance(model, RobustLU):
+        model.load_state_dict(under("net.", arrays))
+    else:
+        model.mismatch.load_state_dict(under("netA.", arrays))
+        model.prox.load_state_dict(under("netR.", arrays))
+    return model
+
+
+def under(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The arrays whose names start with prefix, without it."""
+    return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def state_arrays(mismatch: nn.Module, arrays: dict[str, Tensor]) -> Pairs:
+    """Pair each array of `final.*` with the network's; large ones are stored as [sum, 2-norm].
+
+    Not stored: u of the power iterations, and the normalised weights of linear layers.
+    """
+    state = mismatch.state_dict()
+    pairs: Pairs = {}
+    for name, expected in under(f"{STATE}.", arrays).items():
+        computed = state[name]
+        if computed.shape != expected.shape:
+            computed = torch.stack([computed.sum(), computed.norm()])
+        pairs[name] = computed, expected
+    return pairs
+
+
+def state_vectors(mismatch: nn.Module, arrays: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The pairs of `state_arrays` as two vectors."""
+    pairs = state_arrays(mismatch, arrays).values()
+    computed, expected = (torch.cat([pair[side].double().reshape(-1) for pair in pairs]) for side in (0, 1))
+    return computed, expected
+
+
+def relative_error(quantity: str, computed: Tensor, expected: Tensor) -> float:
+    """The error of one quantity, `||computed - expected||_2 / ||expected||_2`.
+
+    Iterates and losses are held one by one and the worst counts. The residuals of a solve are one vector (each
+    is a small difference of large numbers), and so is the final state of the mismatch network: biases in front
+    of a BatchNorm have zero gradient, what AdamW makes of them is rounding (see `tests/reference`).
+
+    Returns:
+        The error; infinite where shapes differ, NaN where either side is not finite.
+    """
+    if computed.shape != expected.shape:
+        return float("inf")
+    rows = 1 if quantity in ("x", "residuals", STATE) else len(expected)
+    error = (computed - expected).double().reshape(rows, -1).norm(dim=1)
+    return (error / expected.double().reshape(rows, -1).norm(dim=1)).max().item()
+
+
+def _anderson(arrays: dict[str, Tensor]) -> Pairs:
+    M, c = arrays["M"], arrays["c"]
+    shape = arrays["x"].shape
+
+    def affine(v: Tensor) -> Tensor:
+        return (torch.einsum("bij,bj->bi", M, v.reshape(len(M), -1)) + c).reshape(shape)
+
+    settings = {key: arrays[key].item() for key in ("m", "lam", "beta", "max_iter", "tol")}
+    x, residuals = anderson(affine, torch.zeros(shape, dtype=torch.float64), **settings)
+    computed = torch.tensor(residuals, dtype=torch.float64)
+    return {"x": (x, arrays["x"]), "residuals": (computed, arrays["residuals"])}
