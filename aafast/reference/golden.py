@@ -17,7 +17,8 @@ from aafast.reference.robust_lu import RobustLU
 Pairs = dict[str, tuple[Tensor, Tensor]]
 DEQ_ITERATIONS = 8
 STATE = "final"
-NAMES = tuple(sorted([f"anderson_{i}" for i in range(3)] + [f"{task}_{method}" for task in TASKS for method in ETA]))
+ANDERSON_NAMES = tuple(f"anderson_{i}" for i in range(3))
+NAMES = (*ANDERSON_NAMES, *(f"{task}_{method}" for task in TASKS for method in ETA))
 
 
 def load(path: Path) -> dict[str, Tensor]:
@@ -104,9 +105,9 @@ def state_vectors(mismatch: nn.Module, arrays: dict[str, Tensor]) -> tuple[Tenso
 def relative_error(quantity: str, computed: Tensor, expected: Tensor) -> float:
     """The error of one quantity, `||computed - expected||_2 / ||expected||_2`.
 
-    Iterates and losses are held one by one and the worst counts. The residuals of a solve are one vector (each
-    is a small difference of large numbers), and so is the final state of the mismatch network: biases in front
-    of a BatchNorm have zero gradient, what AdamW makes of them is rounding (see `tests/reference`).
+    Iterates and losses are held one by one and the worst counts. The residuals of a solve are one vector
+    (each is a small difference of large numbers), and so is the final state of the mismatch network: biases
+    in front of a BatchNorm have zero gradient, what AdamW makes of them is rounding (see `tests/reference`).
 
     Returns:
         The error; infinite where shapes differ, NaN where either side is not finite.

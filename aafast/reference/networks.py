@@ -67,8 +67,8 @@ class DeblurMismatch(nn.Module):
 class DeconvMismatch(nn.Module):
     """`y_hat(z) = A0 z + f([A0 z, features of the wavelet])`; 128 samples by 50 traces, nothing else fits.
 
-    The features are an MLP 51 -> 1600 -> 6400 with BatchNorm1d (no activation after the second), of rows 0..50
-    of column 20 of the matrix: that column holds the wavelet from its sixth sample on, five samples are cut.
+    The features are an MLP 51 -> 1600 -> 6400 with BatchNorm1d (no activation after the second), of rows 0
+    to 50 of column 20 of the matrix: that column holds the wavelet from its sixth sample on, five are cut.
     In the z-step BatchNorm uses its running statistics, in the theta-step those of the batch.
     """
 

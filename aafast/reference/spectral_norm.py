@@ -22,8 +22,8 @@ class SpectralConv2d(nn.Module):
     (1, C, 40, 40) images, takes `sigma = <u, K v>` and stores `weight = weight_orig / sigma * 0.3^(1/17)`.
     The norm of K^T u is that of the full 42 x 42 image, whose border is cut off only afterwards: v is shorter
     than 1, which makes sigma 1.7 % small at first and less so as u settles in the middle. The gradient passes
-    through sigma, with u and v constant. In eval mode `weight` is used as the last train-mode call left it (as
-    stored, if there was none), cut off from weight_orig: a backward pass computes its gradient all the same.
+    through sigma, with u and v constant. In eval mode `weight` is used as the last train-mode call left it
+    (as stored, if there was none), cut off from weight_orig: a backward pass still computes its gradient.
     """
 
     def __init__(self, channels_in: int, channels_out: int, bias: bool = False) -> None:
@@ -58,7 +58,7 @@ class SpectralConv2d(nn.Module):
 
 
 def initialise(weight: Tensor, bias: Tensor | None) -> None:
-    """Fill a convolution [C_out, C_in, 3, 3]: Kaiming normal by fan_out, over ten; bias by torch's default."""
+    """Fill a convolution [C_out, C_in, 3, 3]: Kaiming normal by fan_out, over ten; bias as torch's own."""
     nn.init.kaiming_normal_(weight, mode="fan_out")
     with torch.no_grad():
         weight /= 10
