@@ -56,7 +56,7 @@ class RunResult:
         lines = [
             f"survey     {self.kind}, {self.sections} section(s), traces: {counts}",
             f"wavelet    {self.wavelet.source}, peak {self.wavelet.dominant:.1f} Hz, "
-            f"{low:.0f} to {high:.0f} Hz, phase {self.wavelet.phase:.0f} degrees",
+            f"{low:.0f} to {high:.0f} Hz, phase {round(self.wavelet.phase)} degrees",
             f"patches    {self.status.size}, {converged} converged, iterations {self.iterations.min()} to "
             f"{self.iterations.max()}, median {np.median(self.iterations):g}",
             f"misfit     {100 * self.misfit:.1f} % of the data",
@@ -134,7 +134,7 @@ def describe_run(
         "taps": str(wavelet.samples.size),
         "peak frequency": f"{wavelet.dominant:.1f} Hz",
         "band (-10 dB)": f"{low:.1f} to {high:.1f} Hz",
-        "phase": f"{wavelet.phase:.0f} degrees",
+        "phase": f"{round(wavelet.phase)} degrees",
         "patch": f"{tally.patch[0]} samples x {tally.patch[1]} traces",
         "batch": f"{batch} patches",
     }
