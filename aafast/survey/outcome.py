@@ -141,10 +141,10 @@ def describe_run(
 
 
 def header_lines(parameters: dict[str, str]) -> list[str]:
-    """Three lines of at most 76 characters for the text header."""
+    """Three lines for the text header, where 76 characters have room: names come last, as they may be cut."""
     p = parameters
     return [
         f"{p['version'].upper()}: SAMPLES ARE RECONSTRUCTED REFLECTIVITY",
-        f"MODEL {p['model']}, BACKEND {p['backend']}, PATCH {p['patch']}",
-        f"WAVELET {p['wavelet']}, {p['taps']} TAPS, PEAK {p['peak frequency']}, PHASE {p['phase']}",
+        f"PATCH {p['patch']}, BACKEND {p['backend']}, MODEL {Path(p['model']).name}",
+        f"WAVELET {p['taps']} TAPS, PEAK {p['peak frequency']}, PHASE {p['phase']}, {p['wavelet']}",
     ]

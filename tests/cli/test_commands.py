@@ -61,7 +61,7 @@ def test_run_writes_the_survey_and_the_report_and_says_so(line, tmp_path, model,
     assert out.stat().st_size == line.stat().st_size and page.read_text().endswith("</html>\n")
     with Survey(out) as survey:
         found = survey.read(np.arange(20))
-        assert "PATCH 64 samples x 16 traces" in survey.text[1]
+        assert survey.text[1] == "C 2 PATCH 64 samples x 16 traces, BACKEND eager, MODEL model0"
     assert np.isfinite(found).all() and (np.abs(found).max(0) > 0).all()
 
 
@@ -77,9 +77,9 @@ def test_every_option_reaches_the_run(line, tmp_path, model, monkeypatch):
     arguments += " --phase zero --polarity reverse --sample-interval 2.5 --patch 64X16 --batch 3 --quiet"
     assert main(arguments.split()) == 0
     assert seen == {
-        "paths": ("a", "b"), "wavelet": "w.txt", "model": "m", "device": "cuda:1", "report": "r", "patch": (64, 16),
-        "keep_text_header": True, "skip_bad": True, "phase": "zero", "polarity": -1, "sample_interval": 2.5,
-        "batch": 3, "progress": False,
+        "paths": ("a", "b"), "wavelet": "w.txt", "model": "m", "device": "cuda:1", "report": "r",
+        "patch": (64, 16), "keep_text_header": True, "skip_bad": True, "phase": "zero", "polarity": -1,
+        "sample_interval": 2.5, "batch": 3, "progress": False,
     }  # fmt: skip
 
 
