@@ -24,8 +24,7 @@ def smooth_gain(section: np.ndarray, live: np.ndarray, window: tuple[int, int] =
     live = np.asarray(live, bool)
     if not live.any():
         raise InputError(describe("section", "only dead traces", "one live trace or more", "Check the input"))
-    mask = np.broadcast_to(live.astype(np.float64), section.shape)
-    weight = np.maximum(_smooth(mask, window), 1e-6)
+    weight = np.maximum(_smooth(live[None].astype(np.float64), window), 1e-6)  # [1, X]: the same at all times
     size = np.where(live, np.abs(section), 0).astype(np.float64)
     for _ in range(2):  # once more, since the loudest samples raise the first mean that is to cut them
         cap = _SPIKE * _fill(_smooth(size, window) / weight, weight, live)
@@ -69,8 +68,9 @@ def _running_mean(field: np.ndarray, width: int, axis: int) -> np.ndarray:
     above = np.clip(np.arange(size) + (width + 1) // 2, 0, size)
     shape = [1, 1]
     shape[axis] = size
-    total = np.cumsum(field, axis=axis, dtype=np.float64)
-    total = np.insert(total, 0, 0, axis=axis)
-    mean = np.take(total, above, axis=axis) - np.take(total, below, axis=axis)
+    total = np.zeros([n + (k == axis) for k, n in enumerate(field.shape)])
+    np.cumsum(field, axis=axis, out=total[1:] if axis == 0 else total[:, 1:])
+    mean = np.take(total, above, axis=axis)
+    mean -= np.take(total, below, axis=axis)
     mean /= (above - below).reshape(shape)
     return np.maximum(mean, 0, out=mean)
