@@ -103,7 +103,11 @@ def reconstruct_section(
     seconds["solve"] = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    x = x[: section.shape[0], : section.shape[1]] * gain
+    with np.errstate(over="ignore"):
+        x = x[: section.shape[0], : section.shape[1]] * gain
+    if not np.isfinite(x).all():
+        raise AafastError(describe("amplitudes", f"data up to {np.abs(section).max():.1e}",
+                                   "a result within the range of 4-byte floats", "Scale the data down"))
     wavelets = None if parts[0]["wavelet"] is None else np.concatenate([p["wavelet"] for p in parts])
     predicted = _predict(_pad(x), plan, todo, taps, wavelets, batch)
     residual = section - predicted[: section.shape[0], : section.shape[1]]

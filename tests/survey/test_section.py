@@ -219,6 +219,8 @@ def test_wrong_arguments_and_answers_are_refused():
         reconstruct_section(data, WAVELET, wiener, live=np.ones(3, bool))
     with pytest.raises(InputError, match="batch"):
         reconstruct_section(data, WAVELET, wiener, batch=0)
+    with pytest.raises(AafastError, match="Scale the data down"):
+        reconstruct_section(data * np.float32(1e36), WAVELET, lambda y, A0: solution(1e4 * y))
     with pytest.raises(AafastError, match="shape"):
         reconstruct_section(data, WAVELET, lambda y, A0: solution(y[..., :-1]))
     with pytest.raises(AafastError, match="NaN or Inf in the patch at sample 0, trace 1"):
