@@ -30,18 +30,24 @@ def check_image(name: str, value: object, channels: int | None = None) -> Tensor
     batch, got, height, width = image.shape
     if batch < 1 or height < MIN_SIDE or width < MIN_SIDE:
         raise InputError(
-            describe(f"shape of {name}", list(image.shape),
-                     f"[B, C, H, W] with B >= 1, H >= {MIN_SIDE} and W >= {MIN_SIDE}", "Pad or stack the images")
+            describe(
+                f"shape of {name}",
+                list(image.shape),
+                f"[B, C, H, W] with B >= 1, H >= {MIN_SIDE} and W >= {MIN_SIDE}",
+                "Pad or stack the images",
+            )
         )
     if channels is not None and got != channels:
-        raise InputError(
-            describe(f"channels of {name}", got, channels, "Pass the channels this model was built for")
-        )
+        raise InputError(describe(f"channels of {name}", got, channels, "Pass the channels this model was built for"))
     if not torch.isfinite(image).all():
         bad = [i for i in range(batch) if not torch.isfinite(image[i]).all()]
         raise InputError(
-            describe(f"values of {name}", f"NaN or Inf in sample(s) {bad[:8]}", "finite numbers",
-                     "Mask or drop these samples")
+            describe(
+                f"values of {name}",
+                f"NaN or Inf in sample(s) {bad[:8]}",
+                "finite numbers",
+                "Mask or drop these samples",
+            )
         )
     return image
 
@@ -51,8 +57,12 @@ def check_same_device(reference: Tensor, **others: Tensor) -> None:
     for name, other in others.items():
         if other.device != reference.device:
             raise InputError(
-                describe(f"device of {name}", other.device, f"{reference.device}, as the measurement y",
-                         f"Move it by .to({str(reference.device)!r})")
+                describe(
+                    f"device of {name}",
+                    other.device,
+                    f"{reference.device}, as the measurement y",
+                    f"Move it by .to({str(reference.device)!r})",
+                )
             )
 
 

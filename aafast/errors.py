@@ -45,6 +45,10 @@ def require(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingDependency(
-            describe(f"package {module}", f"no usable installation ({error})", f"{module} to be importable",
-                     f'Install it with: pip install "aafast[{extra}]"')
+            describe(
+                f"package {module}",
+                f"no usable installation ({error})",
+                f"{module} to be importable",
+                f'Install it with: pip install "aafast[{extra}]"',
+            )
         ) from error

@@ -20,16 +20,19 @@ def check_device(device: str | torch.device) -> torch.device:
     try:
         found = torch.device(device)
     except RuntimeError as error:
-        raise BackendError(
-            describe("device", repr(device), "cpu, cuda or cuda:N", "Use one of these names")
-        ) from error
+        raise BackendError(describe("device", repr(device), "cpu, cuda or cuda:N", "Use one of these names")) from error
     if found.type == "cuda":
         if not torch.cuda.is_available():
             reason = "this torch has no CUDA" if torch.version.cuda is None else "no CUDA device or driver is usable"
             raise BackendError(describe("device", f"{found} but {reason}", "a device that works here", 'Use "cpu"'))
         if (found.index or 0) >= torch.cuda.device_count():
             raise BackendError(
-                describe("device", str(found), f"one of {torch.cuda.device_count()} CUDA devices", "Lower its number")
+                describe(
+                    "device",
+                    str(found),
+                    f"one of {torch.cuda.device_count()} CUDA devices",
+                    "Lower its number",
+                )
             )
     elif found.type != "cpu":
         raise BackendError(describe("device", str(found), "cpu or cuda", "Use one of these"))
@@ -37,7 +40,9 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def reconstruct(
-    y: Tensor, A0: Any, model: str | os.PathLike[str] | Model = "deconv",
+    y: Tensor,
+    A0: Any,
+    model: str | os.PathLike[str] | Model = "deconv",
     device: str | torch.device | None = None,
 ) -> Solution:
     """Reconstruct x from y = A(x) + noise when only an approximation A0 of A is known.

@@ -36,9 +36,7 @@ class Model(nn.Module):
         super().__init__()
         if config.method != self.method:
             raise InputError(
-                describe(
-                    "method of the settings", config.method, self.method, "Build it by aafast.tasks.build"
-                )
+                describe("method of the settings", config.method, self.method, "Build it by aafast.tasks.build")
             )
         self.config = config
         self.prox = ProximalNetwork(config)
@@ -102,9 +100,7 @@ class Model(nn.Module):
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
         """Solve one checked batch."""
-        raise InputError(
-            describe("model", type(self).__name__, "one of the four models", "Use aafast.tasks.build")
-        )
+        raise InputError(describe("model", type(self).__name__, "one of the four models", "Use aafast.tasks.build"))
 
 
 class DirectInverse(Model):

@@ -20,8 +20,7 @@ def _gradients(problem: Problem, theta: Theta, z: Tensor) -> Theta:
         loss = problem.misfit(leaves, z.detach())
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
     return {
-        name: torch.zeros_like(leaf) if g is None else g
-        for (name, leaf), g in zip(leaves.items(), found, strict=True)
+        name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in zip(leaves.items(), found, strict=True)
     }
 
 
@@ -75,9 +74,7 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     target = problem.y - y_hat
     half = taps // 2
     padded = torch.nn.functional.pad(z, (0, 0, half, half))
-    shifts = padded.unfold(2, z.shape[2], 1).flip(2)[
-        :, 0
-    ]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
+    shifts = padded.unfold(2, z.shape[2], 1).flip(2)[:, 0]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
     design = shifts.flatten(2)
     right = (design @ target[:, 0].transpose(1, 2).flatten(1).unsqueeze(2)).squeeze(2)
     gram = design @ design.transpose(1, 2)

@@ -119,9 +119,7 @@ class ConvMismatch(MismatchNetwork):
         """The three convolutions on an image [B, C, H, W] -> [B, 1, H, W]."""
         hidden = F.gelu(conv_per_sample(image, theta["conv1_weight"]))
         hidden = conv_per_sample(hidden, theta["conv2_weight"])
-        hidden = F.gelu(
-            group_norm_per_sample(hidden, theta["norm2_weight"], theta["norm2_bias"], self.groups)
-        )
+        hidden = F.gelu(group_norm_per_sample(hidden, theta["norm2_weight"], theta["norm2_bias"], self.groups))
         return conv_per_sample(hidden, theta["conv3_weight"])
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
@@ -213,22 +211,16 @@ class HazeMismatch(MismatchNetwork):
         self._start_conv("trans1", width, 1, bias=True)
         self._start_norm("trans_norm1", width)
         self._start_conv("trans2", colours, width, bias=True)
-        for index, (outputs, inputs) in enumerate(
-            ((width, colours), (width, width), (colours, width)), start=1
-        ):
+        for index, (outputs, inputs) in enumerate(((width, colours), (width, width), (colours, width)), start=1):
             self._start_conv(f"light{index}", outputs, inputs, bias=True)
             if index < 3:
                 self._start_norm(f"light_norm{index}", outputs)
         if config.normalise:
-            self.normalised = tuple(
-                f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3")
-            )
+            self.normalised = tuple(f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3"))
 
     def _layer(self, theta: Theta, name: str, norm: str, image: Tensor) -> Tensor:
         hidden = conv_per_sample(image, theta[f"{name}_weight"], theta[f"{name}_bias"])
-        return F.gelu(
-            group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups)
-        )
+        return F.gelu(group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups))
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
         hidden = self._layer(theta, "trans1", "trans_norm1", A0.features())

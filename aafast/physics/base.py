@@ -21,16 +21,12 @@ class ForwardModel:
 
     def A(self, x: Tensor) -> Tensor:
         """Apply the map: x [B, C, H, W] -> y of the measurement's shape."""
-        raise InputError(
-            describe("forward model", type(self).__name__, "a class with its own A", "Define A(x)")
-        )
+        raise InputError(describe("forward model", type(self).__name__, "a class with its own A", "Define A(x)"))
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Apply the adjoint of the (linear part of the) map: y -> x [B, C, H, W]."""
         raise InputError(
-            describe(
-                "forward model", type(self).__name__, "a class with its own A_adjoint", "Define A_adjoint(y)"
-            )
+            describe("forward model", type(self).__name__, "a class with its own A_adjoint", "Define A_adjoint(y)")
         )
 
     def norm(self, x: Tensor) -> Tensor:

@@ -14,13 +14,9 @@ from .base import ForwardModel
 def gaussian_kernel(size: int, variance: float, dtype: torch.dtype = torch.float32) -> Tensor:
     """The normalised Gaussian exp(-(i^2 + j^2) / (2 variance)) on size x size pixels (size odd): [size, size]."""
     if size < 1 or size % 2 == 0:
-        raise InputError(
-            describe("size of the blur kernel", size, "an odd number of pixels", "Add or drop one")
-        )
+        raise InputError(describe("size of the blur kernel", size, "an odd number of pixels", "Add or drop one"))
     if not variance > 0:
-        raise InputError(
-            describe("variance of the blur", variance, "a positive number (pixels squared)", "Raise it")
-        )
+        raise InputError(describe("variance of the blur", variance, "a positive number (pixels squared)", "Raise it"))
     axis = torch.arange(size, dtype=torch.float64) - size // 2
     line = torch.exp(-axis.square() / (2 * variance))
     kernel = line[:, None] * line[None, :]
@@ -38,26 +34,12 @@ class GaussianBlur(ForwardModel):
 
     def __init__(self, kernel: Tensor | None = None, *, size: int = 5, variance: float = 7.0) -> None:
         kernel = gaussian_kernel(size, variance) if kernel is None else kernel
-        if (
-            not isinstance(kernel, Tensor)
-            or kernel.dtype not in COMPUTE_DTYPES
-            or kernel.ndim not in (2, 3, 4)
-        ):
-            got = (
-                f"{kernel.dtype} {list(kernel.shape)}"
-                if isinstance(kernel, Tensor)
-                else type(kernel).__name__
-            )
+        if not isinstance(kernel, Tensor) or kernel.dtype not in COMPUTE_DTYPES or kernel.ndim not in (2, 3, 4):
+            got = f"{kernel.dtype} {list(kernel.shape)}" if isinstance(kernel, Tensor) else type(kernel).__name__
             raise InputError(
-                describe(
-                    "blur kernel", got, "float32 or float64 [K, K], [C, K, K] or [B, C, K, K]", "Convert it"
-                )
+                describe("blur kernel", got, "float32 or float64 [K, K], [C, K, K] or [B, C, K, K]", "Convert it")
             )
-        if (
-            kernel.shape[-1] != kernel.shape[-2]
-            or kernel.shape[-1] % 2 == 0
-            or not torch.isfinite(kernel).all()
-        ):
+        if kernel.shape[-1] != kernel.shape[-2] or kernel.shape[-1] % 2 == 0 or not torch.isfinite(kernel).all():
             raise InputError(
                 describe(
                     "blur kernel",
@@ -79,16 +61,12 @@ class GaussianBlur(ForwardModel):
                     "Match the batch",
                 )
             )
-        return self.kernel.expand(batch, channels, -1, -1).reshape(
-            batch * channels, 1, *self.kernel.shape[2:]
-        )
+        return self.kernel.expand(batch, channels, -1, -1).reshape(batch * channels, 1, *self.kernel.shape[2:])
 
     def _correlate(self, x: Tensor, weight: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
         stacked = x.reshape(1, batch * channels, height, width)
-        return F.conv2d(stacked, weight, padding=weight.shape[-1] // 2, groups=batch * channels).reshape(
-            x.shape
-        )
+        return F.conv2d(stacked, weight, padding=weight.shape[-1] // 2, groups=batch * channels).reshape(x.shape)
 
     def A(self, x: Tensor) -> Tensor:
         return self._correlate(x, self._weight(x))

@@ -22,26 +22,17 @@ class Haze(ForwardModel):
     linear = False
 
     def __init__(self, depth: Tensor, beta: float | Tensor = 0.0, airlight: float | Tensor = 1.0) -> None:
-        if (
-            not isinstance(depth, Tensor)
-            or depth.dtype not in COMPUTE_DTYPES
-            or depth.ndim != 4
-            or depth.shape[1] != 1
-        ):
+        if not isinstance(depth, Tensor) or depth.dtype not in COMPUTE_DTYPES or depth.ndim != 4 or depth.shape[1] != 1:
             got = f"{depth.dtype} {list(depth.shape)}" if isinstance(depth, Tensor) else type(depth).__name__
             raise InputError(describe("depth", got, "a float32 or float64 tensor [B, 1, H, W]", "Reshape it"))
         if not torch.isfinite(depth).all() or (depth < 0).any():
-            raise InputError(
-                describe("depth", "NaN, Inf or negative values", "finite depths >= 0", "Fill the holes")
-            )
+            raise InputError(describe("depth", "NaN, Inf or negative values", "finite depths >= 0", "Fill the holes"))
         self.depth = depth
         self.beta = torch.as_tensor(beta, dtype=depth.dtype, device=depth.device).reshape(-1, 1, 1, 1)
         light = torch.as_tensor(airlight, dtype=depth.dtype, device=depth.device)
         self.airlight = light.reshape((1,) * (2 - light.ndim) + tuple(light.shape))[..., None, None]
         if not torch.isfinite(self.beta).all() or (self.beta < 0).any():
-            raise InputError(
-                describe("haze density beta", "NaN, Inf or negative", "a number >= 0", "Check its sign")
-            )
+            raise InputError(describe("haze density beta", "NaN, Inf or negative", "a number >= 0", "Check its sign"))
 
     @property
     def transmission(self) -> Tensor:

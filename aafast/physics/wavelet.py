@@ -32,16 +32,8 @@ class WaveletConvolution(ForwardModel):
     """
 
     def __init__(self, wavelet: Tensor) -> None:
-        if (
-            not isinstance(wavelet, Tensor)
-            or wavelet.dtype not in COMPUTE_DTYPES
-            or wavelet.ndim not in (1, 2)
-        ):
-            got = (
-                f"{wavelet.dtype} {list(wavelet.shape)}"
-                if isinstance(wavelet, Tensor)
-                else type(wavelet).__name__
-            )
+        if not isinstance(wavelet, Tensor) or wavelet.dtype not in COMPUTE_DTYPES or wavelet.ndim not in (1, 2):
+            got = f"{wavelet.dtype} {list(wavelet.shape)}" if isinstance(wavelet, Tensor) else type(wavelet).__name__
             raise InputError(
                 describe(
                     "wavelet",
@@ -73,9 +65,7 @@ class WaveletConvolution(ForwardModel):
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 1:
-            raise InputError(
-                describe("shape of a section", list(x.shape), "[B, 1, T, X]", "Add the channel axis")
-            )
+            raise InputError(describe("shape of a section", list(x.shape), "[B, 1, T, X]", "Add the channel axis"))
         if len(self.wavelet) not in (1, len(x)):
             raise InputError(
                 describe(
@@ -135,8 +125,6 @@ class WaveletConvolution(ForwardModel):
     def tensors(self) -> dict[str, Tensor]:
         return {"wavelet": self.wavelet}
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> WaveletConvolution:
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> WaveletConvolution:
         moved = self.wavelet.to(device=device, dtype=dtype)
         return self if moved is self.wavelet else WaveletConvolution(moved)

@@ -13,8 +13,14 @@ from .iterate import iterate
 
 
 def anderson(
-    f: Callable[[Tensor], Tensor], x0: Tensor, m: int = 5, beta: float = 1.0, ridge: float = 1e-8,
-    relative: bool = True, tol: float = 1e-6, max_iter: int = 50,
+    f: Callable[[Tensor], Tensor],
+    x0: Tensor,
+    m: int = 5,
+    beta: float = 1.0,
+    ridge: float = 1e-8,
+    relative: bool = True,
+    tol: float = 1e-6,
+    max_iter: int = 50,
 ) -> Solution:
     """Find a fixed point x = f(x) per sample by Anderson acceleration (Walker & Ni 2011).
 

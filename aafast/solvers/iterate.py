@@ -33,7 +33,11 @@ def _choose(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
 
 
 def iterate(
-    step: Step, x0: Tensor, aux0: Aux, config: FixedPointConfig, keep: str = "best",
+    step: Step,
+    x0: Tensor,
+    aux0: Aux,
+    config: FixedPointConfig,
+    keep: str = "best",
     watch: Callable[[int, Tensor, Tensor], None] | None = None,
 ) -> Solution:
     """Iterate (x, aux) -> step(x, aux) until every sample has stopped.

@@ -23,13 +23,21 @@ def settings(task: str, method: str, **overrides: Any) -> ModelConfig:
     module = TASKS[check_choice("task", task, tuple(TASKS))]
     check_choice("method", method, METHODS)
     values: dict[str, Any] = {
-        "task": task, "method": method, "image_channels": module.IMAGE_CHANNELS, "depth": module.DEPTH,
-        "eta": module.ETA.get(method, 0.0), **module.PENALTIES.get(method, {}),
+        "task": task,
+        "method": method,
+        "image_channels": module.IMAGE_CHANNELS,
+        "depth": module.DEPTH,
+        "eta": module.ETA.get(method, 0.0),
+        **module.PENALTIES.get(method, {}),
     }
     if method.startswith("adaptive"):
         values["residual"] = module.RESIDUAL
     if method == "adaptive-deq":
-        values |= {"normalise": True, "gradient": "one-step", "fixed_point": FixedPointConfig(**module.FIXED_POINT)}
+        values |= {
+            "normalise": True,
+            "gradient": "one-step",
+            "fixed_point": FixedPointConfig(**module.FIXED_POINT),
+        }
         values |= module.DEQ
     known = set(ModelConfig.__dataclass_fields__)
     unknown = sorted(set(overrides) - known)

@@ -48,13 +48,21 @@ def read_card(folder: Path) -> dict[str, Any]:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            describe(f"model card {folder / CARD}", f"text that is no JSON ({error})", "a JSON object",
-                     "Copy or train the model again")
+            describe(
+                f"model card {folder / CARD}",
+                f"text that is no JSON ({error})",
+                "a JSON object",
+                "Copy or train the model again",
+            )
         ) from error
     if not isinstance(card, dict) or card.get("format") != FORMAT or not isinstance(card.get("config"), dict):
         raise CheckpointError(
-            describe(f"model card {folder / CARD}", "other contents", f"format {FORMAT} with a config",
-                     "Use a model saved by this version of aafast")
+            describe(
+                f"model card {folder / CARD}",
+                "other contents",
+                f"format {FORMAT} with a config",
+                "Use a model saved by this version of aafast",
+            )
         )
     return card
 
@@ -66,24 +74,29 @@ def _folder(name: str | os.PathLike[str], task: str | None) -> Path:
     path = Path(name)
     if path.suffix.lower() in _PICKLED:
         raise CheckpointError(
-            describe(f"model file {path}", f"a pickled checkpoint ({path.suffix})",
-                     f"a folder with {WEIGHTS} and {CARD}", "Pickled files are never opened: convert it to safetensors")
+            describe(
+                f"model file {path}",
+                f"a pickled checkpoint ({path.suffix})",
+                f"a folder with {WEIGHTS} and {CARD}",
+                "Pickled files are never opened: convert it to safetensors",
+            )
         )
     if path.suffix == ".safetensors":
         path = path.parent
     missing = [part for part in (WEIGHTS, CARD) if not (path / part).is_file()]
     if missing:
         raise CheckpointError(
-            describe(f"model {str(name)!r}", f"no {' and no '.join(missing)} there",
-                     f"one of the shipped models ({', '.join(known) or 'none'}) or a folder with {WEIGHTS} and {CARD}",
-                     "Check the name, or train a model")
+            describe(
+                f"model {str(name)!r}",
+                f"no {' and no '.join(missing)} there",
+                f"one of the shipped models ({', '.join(known) or 'none'}) or a folder with {WEIGHTS} and {CARD}",
+                "Check the name, or train a model",
+            )
         )
     return path
 
 
-def load(
-    name: str | os.PathLike[str], device: str | torch.device = "cpu", task: str | None = None
-) -> Model:
+def load(name: str | os.PathLike[str], device: str | torch.device = "cpu", task: str | None = None) -> Model:
     """Load a model: the name of a shipped one ("deconv"), or a folder written by `save`.
 
     With `task` given, a model of another task is refused. Never unpickles. Raises CheckpointError.
@@ -92,17 +105,19 @@ def load(
     card = read_card(folder)
     config = ModelConfig.from_dict(card["config"])
     if task is not None and config.task != task:
-        raise CheckpointError(
-            describe(f"task of model {str(name)!r}", config.task, task, "Load a model of this task")
-        )
+        raise CheckpointError(describe(f"task of model {str(name)!r}", config.task, task, "Load a model of this task"))
     safetensors = require("safetensors", extra="all")
     reader = require("safetensors.torch", extra="all")
     try:
         tensors = reader.load((folder / WEIGHTS).read_bytes())
     except safetensors.SafetensorError as error:
         raise CheckpointError(
-            describe(f"weights {folder / WEIGHTS}", f"a damaged or truncated file ({error})", "a safetensors file",
-                     "Copy or train the model again")
+            describe(
+                f"weights {folder / WEIGHTS}",
+                f"a damaged or truncated file ({error})",
+                "a safetensors file",
+                "Copy or train the model again",
+            )
         ) from error
     model = build_from(config)
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -110,8 +125,12 @@ def load(
     if wanted != got:
         wrong = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
         raise CheckpointError(
-            describe(f"weights {folder / WEIGHTS}", f"tensors that differ at {wrong[:4]}", "those of the card's settings",
-                     "Keep weights and card of one model together")
+            describe(
+                f"weights {folder / WEIGHTS}",
+                f"tensors that differ at {wrong[:4]}",
+                "those of the card's settings",
+                "Keep weights and card of one model together",
+            )
         )
     bad = sorted(key for key, value in tensors.items() if not torch.isfinite(value).all())
     if bad:

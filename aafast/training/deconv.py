@@ -18,6 +18,7 @@ from ..adaptive import Model
 from ..data import PairStream, SeismicBatch, seismic_pairs
 from ..errors import AafastError, CheckpointError, InputError, describe, require
 from ..physics import WaveletConvolution
+from ..solvers import Status
 from ..tasks import build, save
 
 STATE, CURVE = "training.safetensors", "curve.jsonl"
@@ -95,8 +96,13 @@ class Trainer:
         plan, started = self.plan, time.perf_counter() - self.seconds
         stream = iter(
             PairStream(
-                plan.batch, first=self.step, shape=plan.shape, seed=plan.seed, mismatch=plan.mismatch,
-                snr_db=plan.snr_db, surround=True,
+                plan.batch,
+                first=self.step,
+                shape=plan.shape,
+                seed=plan.seed,
+                mismatch=plan.mismatch,
+                snr_db=plan.snr_db,
+                surround=True,
             )
         )
         losses = []
@@ -118,10 +124,15 @@ class Trainer:
         y, x, nominal = (t.to(self.device) for t in (pairs.y, pairs.x, pairs.w_nominal))
         solution = self.model(y, WaveletConvolution(nominal))
         loss = relative_error(solution.x, x).mean()
-        if not torch.isfinite(loss):
+        # A solve that blows up returns its last finite point, so the loss alone would not show it.
+        if not torch.isfinite(loss) or (solution.status == Status.DIVERGED).any():
             raise AafastError(
-                describe(f"training loss at batch {self.step}", float(loss), "a finite number",
-                         f"The last good state is in {self.out}; lower the learning rate and run again")
+                describe(
+                    f"training loss at batch {self.step}",
+                    float(loss),
+                    "a finite number",
+                    f"The last good state is in {self.out}; lower the learning rate and run again",
+                )
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -135,8 +146,14 @@ class Trainer:
 
     def _save(self, row: dict[str, float]) -> None:
         save(
-            self.average, self.out, plan=asdict(self.plan), data="aafast.data.seismic_pairs", scores=row,
-            device=str(self.device), torch=torch.__version__, python=platform.python_version(),
+            self.average,
+            self.out,
+            plan=asdict(self.plan),
+            data="aafast.data.seismic_pairs",
+            scores=row,
+            device=str(self.device),
+            torch=torch.__version__,
+            python=platform.python_version(),
         )
         tensors = {f"model.{k}": v.cpu() for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v.cpu() for k, v in self.average.state_dict().items()}
@@ -158,8 +175,12 @@ class Trainer:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         if json.loads(facts["plan"]) != json.loads(json.dumps(asdict(self.plan))):
             raise CheckpointError(
-                describe(f"training state in {self.out}", "a run of another plan", "the same plan as asked for now",
-                         "Choose another folder, or give the plan it was started with")
+                describe(
+                    f"training state in {self.out}",
+                    "a run of another plan",
+                    "the same plan as asked for now",
+                    "Choose another folder, or give the plan it was started with",
+                )
             )
         for prefix, model in (("model.", self.model), ("average.", self.average)):
             model.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

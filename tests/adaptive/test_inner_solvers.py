@@ -125,7 +125,10 @@ def test_least_squares_finds_the_wavelet_error_from_the_true_reflectivity(scope)
     true, nominal = (torch.randn(51, dtype=DOUBLE) for _ in range(2))
     z = torch.randn(2, 1, 120, 20, dtype=DOUBLE)
     config = settings(
-        "deconv", "adaptive-lu", theta_scope=scope, residual_channels=8,
+        "deconv",
+        "adaptive-lu",
+        theta_scope=scope,
+        residual_channels=8,
         theta_solver=InnerSolver("least-squares", damping=1e-9),
     )
     residual = build_residual(config).double()

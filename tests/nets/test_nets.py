@@ -75,14 +75,10 @@ def test_without_groupnorm_a_pixel_depends_on_its_neighbourhood_alone():
 def test_per_sample_layers_match_a_loop():
     x, w = torch.randn(3, 4, 9, 8, dtype=torch.float64), torch.randn(3, 8, 4, 3, 3, dtype=torch.float64)
     bias = torch.randn(3, 8, dtype=torch.float64)
-    loop = torch.cat(
-        [torch.nn.functional.conv2d(x[i : i + 1], w[i], bias[i], padding=1) for i in range(3)]
-    )
+    loop = torch.cat([torch.nn.functional.conv2d(x[i : i + 1], w[i], bias[i], padding=1) for i in range(3)])
     torch.testing.assert_close(conv_per_sample(x, w, bias), loop, rtol=1e-12, atol=1e-12)
     scale = torch.randn(3, 8, dtype=torch.float64)
-    normed = torch.cat(
-        [torch.nn.functional.group_norm(loop[i : i + 1], 4, scale[i], bias[i]) for i in range(3)]
-    )
+    normed = torch.cat([torch.nn.functional.group_norm(loop[i : i + 1], 4, scale[i], bias[i]) for i in range(3)])
     torch.testing.assert_close(group_norm_per_sample(loop, scale, bias, 4), normed, rtol=1e-12, atol=1e-12)
 
 

@@ -96,7 +96,12 @@ def test_golden_anderson(shared, index):
     data = np.load(shared / "golden" / f"anderson_{index}.npz")
     m, c = (torch.from_numpy(data[name]) for name in ("M", "c"))
     config = FixedPointConfig(
-        "anderson", m=int(data["m"]), beta=float(data["beta"]), ridge=float(data["lam"]), relative=False, tol=0.0,
+        "anderson",
+        m=int(data["m"]),
+        beta=float(data["beta"]),
+        ridge=float(data["lam"]),
+        relative=False,
+        tol=0.0,
         max_iter=int(data["max_iter"]),
     )
     points, curve = [], []
