@@ -12,7 +12,10 @@ from .base import ForwardModel
 
 
 def correlate_time(x: Tensor, kernel: Tensor) -> Tensor:
-    """Cross-correlate images [B, 1, T, X] with kernels [1 or B, K] along T: out[t] = sum_k kernel[k] x[t + k - K//2]."""
+    """Cross-correlate images [B, 1, T, X] with kernels [1 or B, K] along T.
+
+    out[t] = sum_k kernel[k] x[t + k - K // 2], zero outside.
+    """
     taps = kernel.shape[1]
     weight = kernel.reshape(-1, 1, taps, 1)
     # Padded by hand: oneDNN's weight gradient writes out of bounds where its own padding exceeds the trace.

@@ -129,7 +129,7 @@ class Trainer:
             raise AafastError(
                 describe(
                     f"training loss at batch {self.step}",
-                    float(loss),
+                    "a solve that diverged" if torch.isfinite(loss) else float(loss.detach()),
                     "a finite number",
                     f"The last good state is in {self.out}; lower the learning rate and run again",
                 )
