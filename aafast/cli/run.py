@@ -28,7 +28,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--skip-bad", action="store_true",
                         help="pass traces with NaN or Inf through unchanged instead of refusing the file")
     parser.add_argument("--phase", choices=("constant", "zero"), default="constant",
-                        help="of the estimated wavelet: the constant phase of largest kurtosis, or zero")
+                        help="of the estimated wavelet: the constant phase of the spikiest result, or zero")
     parser.add_argument("--polarity", choices=("normal", "reverse"), default="normal",
                         help="normal (SEG): an increase of impedance is a peak")
     parser.add_argument("--sample-interval", type=float, metavar="MS", help="instead of the header's")
