@@ -1,6 +1,6 @@
 """Time of each backend of the two operations beside the oracle's, at the sizes of the paper's seismic task.
 
-Run by `make bench`, or `python -m pytest bench/ops.py`. AAFAST_BENCH_RESULTS=FILE appends one JSON line per figure.
+Run by `make bench`, or `python -m pytest bench/ops.py`. AAFAST_BENCH_RESULTS=FILE appends JSON lines.
 """
 
 from __future__ import annotations

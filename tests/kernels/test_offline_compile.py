@@ -63,7 +63,7 @@ def test_z_step(arch, dtype, registers, tmp_path):
 
 @pytest.mark.parametrize("arch", [80, 90])
 @pytest.mark.parametrize(
-    ("dtype", "size", "m", "registers"), [("fp32", 4, 5, 96), ("fp32", 4, 16, 176), ("fp64", 8, 16, 176)]
+    ("dtype", "size", "m", "registers"), [("fp32", 4, 5, 96), ("fp32", 4, 16, 224), ("fp64", 8, 16, 224)]
 )
 def test_anderson_mix(arch, dtype, size, m, registers, tmp_path):
     from aafast.kernels import anderson_mix as module
