@@ -10,6 +10,7 @@ BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
+	mkdir -p out
 	$(BIN)/aafast demo --out out/demo
 
 test: $(VENV)/.ready-test
