@@ -16,7 +16,7 @@ from aafast.reference.robust_lu import RobustLU
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
 DEQ_ITERATIONS = 8
-STATE = "final"
+STATE = "final."
 ANDERSON_NAMES = tuple(f"anderson_{i}" for i in range(3))
 NAMES = (*ANDERSON_NAMES, *(f"{task}_{method}" for task in TASKS for method in ETA))
 
@@ -40,7 +40,7 @@ def reproduce(name: str, arrays: dict[str, Tensor]) -> Pairs:
 
     Returns:
         For each quantity the pair (computed, expected): iterates, losses and residuals stacked along the
-        first axis, and `final`, the whole state of the mismatch network after the run as one vector.
+        first axis, and each `final.*`, the state of the mismatch network after the run.
     """
     if name.startswith("anderson_"):
         return _anderson(arrays)
@@ -60,8 +60,27 @@ def reproduce(name: str, arrays: dict[str, Tensor]) -> Pairs:
     if isinstance(model, AdaptiveDEQ):
         pairs["x"] = run.x, arrays["x"]
         pairs["residuals"] = torch.tensor(run.residuals, dtype=torch.float64), arrays["residuals"]
-    pairs[STATE] = state_vectors(model.mismatch, arrays)
-    return pairs
+    return pairs | state(model.mismatch, arrays)
+
+
+def required(name: str) -> set[str]:
+    """The arrays that a golden file of this name must hold."""
+    if name.startswith("anderson_"):
+        return {"M", "c", "m", "lam", "beta", "max_iter", "tol", "x", "residuals"}
+    task, method = name.split("_", 1)
+    model = build(task, method)
+    if isinstance(model, RobustLU):
+        return {"y", "A0", "xs", *(f"net.{key}" for key in model.state_dict())}
+    results = {
+        "adaptive_lu": ("zs", "xs", "loss_z", "loss_theta"),
+        "adaptive_deq": ("x_in", "x_out", "zs", "x", "residuals"),
+    }[method]
+    theta = model.mismatch.state_dict()
+    final = (key for key in theta if not key.endswith("weight_u"))
+    return {
+        "y", "A0", *results, *(f"netA.{key}" for key in theta), *(f"{STATE}{key}" for key in final),
+        *(f"netR.{key}" for key in model.prox.state_dict()),
+    }
 
 
 def restore(task: str, method: str, arrays: dict[str, Tensor]) -> RobustLU | AdaptiveLU | AdaptiveDEQ:
@@ -80,41 +99,51 @@ def under(prefix: str, arrays: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
 
 
-def state_arrays(mismatch: nn.Module, arrays: dict[str, Tensor]) -> Pairs:
+def state(mismatch: nn.Module, arrays: dict[str, Tensor]) -> Pairs:
     """Pair each array of `final.*` with the network's; large ones are stored as [sum, 2-norm].
 
     Not stored: u of the power iterations, and the normalised weights of linear layers.
     """
-    state = mismatch.state_dict()
+    values = mismatch.state_dict()
     pairs: Pairs = {}
-    for name, expected in under(f"{STATE}.", arrays).items():
-        computed = state[name]
+    for name, expected in under(STATE, arrays).items():
+        computed = values[name]
         if computed.shape != expected.shape:
             computed = torch.stack([computed.sum(), computed.norm()])
-        pairs[name] = computed, expected
+        pairs[STATE + name] = computed, expected
     return pairs
 
 
-def state_vectors(mismatch: nn.Module, arrays: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The pairs of `state_arrays` as two vectors."""
-    pairs = state_arrays(mismatch, arrays).values()
-    computed, expected = (torch.cat([pair[side].double().reshape(-1) for pair in pairs]) for side in (0, 1))
-    return computed, expected
+def errors(pairs: Pairs) -> dict[str, float]:
+    """The error of each quantity; all of `final.*` is one of them, a vector.
+
+    Not array by array: biases in front of a BatchNorm have zero gradient, what AdamW makes of them is rounding,
+    and their array differs by 1e-8 between machines (see `tests/reference/test_rounding.py`).
+    """
+    found = {name: relative_error(name, *pair) for name, pair in pairs.items() if not name.startswith(STATE)}
+    parts = [pair for name, pair in pairs.items() if name.startswith(STATE)]
+    if parts:
+        found["final"] = vector_error(parts)
+    return found
+
+
+def vector_error(parts: list[tuple[Tensor, Tensor]]) -> float:
+    """The relative error of several (computed, expected) tensors taken as one vector."""
+    return relative_error("vector", *(torch.cat([part[k].double().flatten() for part in parts]) for k in (0, 1)))
 
 
 def relative_error(quantity: str, computed: Tensor, expected: Tensor) -> float:
     """The error of one quantity, `||computed - expected||_2 / ||expected||_2`.
 
-    Iterates and losses are held one by one and the worst counts. The residuals of a solve are one vector
-    (each is a small difference of large numbers), and so is the final state of the mismatch network: biases
-    in front of a BatchNorm have zero gradient, what AdamW makes of them is rounding (see `tests/reference`).
+    Quantities with one entry per iteration (iterates, losses) are held iteration by iteration, and the worst
+    counts. `x`, `vector`, and the residuals of a solve (small differences of large numbers) are one vector each.
 
     Returns:
         The error; infinite where shapes differ, NaN where either side is not finite.
     """
     if computed.shape != expected.shape:
         return float("inf")
-    rows = 1 if quantity in ("x", "residuals", STATE) else len(expected)
+    rows = 1 if quantity in ("x", "residuals", "vector") else len(expected)
     error = (computed - expected).double().reshape(rows, -1).norm(dim=1)
     return (error / expected.double().reshape(rows, -1).norm(dim=1)).max().item()
 

@@ -29,13 +29,24 @@ class Adaptation:
 
         The backward pass fills the gradients of theta as well; the theta-step throws them away.
         """
-        self.mismatch.eval()
         z = z.detach().clone().requires_grad_()
         optimizer = torch.optim.AdamW([z], lr=STEP)
-        loss = self._misfit(z, y, A0) + self.lam * F.mse_loss(z, x.detach())
-        loss.backward()
+        loss = self._backward_to_z(x, z, y, A0)
         optimizer.step()
         return z.detach(), loss.detach()
+
+    @torch.enable_grad()
+    def z_gradient(self, x: Tensor, z: Tensor, y: Tensor, A0: Tensor) -> Tensor:
+        """The gradient that the z-step follows."""
+        z = z.detach().clone().requires_grad_()
+        self._backward_to_z(x, z, y, A0)
+        return z.grad
+
+    def _backward_to_z(self, x: Tensor, z: Tensor, y: Tensor, A0: Tensor) -> Tensor:
+        self.mismatch.eval()
+        loss = self._misfit(z, y, A0) + self.lam * F.mse_loss(z, x.detach())
+        loss.backward()
+        return loss
 
     @torch.enable_grad()
     def theta_step(self, z: Tensor, y: Tensor, A0: Tensor) -> Tensor:

@@ -43,18 +43,26 @@ class SpectralConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            self.weight = self._normalised()
+            self.normalise()
         else:
             self.weight = self.weight.detach().requires_grad_(self.weight_orig.requires_grad)
         return F.conv2d(x, self.weight, self.bias, padding=1)
 
-    def _normalised(self) -> Tensor:
+    def normalise(self) -> None:
+        """One power iteration, and the weight it leads to."""
         with torch.no_grad():
             v = _unit(F.conv_transpose2d(self.weight_u, self.weight_orig))[:, :, 1:-1, 1:-1]
             u = _unit(F.conv2d(v, self.weight_orig, padding=1))
             self.weight_u = u
         sigma = torch.sum(u * F.conv2d(v, self.weight_orig, padding=1))
-        return self.weight_orig / sigma * LIPSCHITZ
+        self.weight = self.weight_orig / sigma * LIPSCHITZ
+
+
+def refresh(network: nn.Module) -> None:
+    """Do to every normalised convolution what a call in train mode does before convolving."""
+    for layer in network.modules():
+        if isinstance(layer, SpectralConv2d):
+            layer.normalise()
 
 
 def initialise(weight: Tensor, bias: Tensor | None) -> None:
