@@ -47,7 +47,8 @@ def find_nvcc() -> str | None:
 
 
 def cuda_archs() -> list[str]:
-    return os.environ.get("AAFAST_ARCHS", "80;90a").replace(",", ";").split(";")
+    chosen = os.environ.get("AAFAST_ARCHS") or "80;90a"
+    return [arch.strip() for arch in chosen.replace(",", ";").split(";")]
 
 
 def gencode(archs: list[str]) -> list[str]:
@@ -84,7 +85,10 @@ def joined(words: list[str]) -> str:
 
 def ninja_text(target: str) -> str:
     """The whole build as one ninja file; each object depends on its headers through a depfile."""
-    import pybind11
+    try:
+        import pybind11
+    except ImportError as error:
+        raise SystemExit("aafast build: pybind11 is missing; install it with: pip install pybind11") from error
 
     cxx = shlex.split(os.environ.get("CXX", "g++"))
     nvcc = find_nvcc()
