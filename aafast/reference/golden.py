@@ -25,6 +25,9 @@ def load(path: Path) -> dict[str, Tensor]:
     """Read a golden file, never unpickling; float16 weights become the float64 numbers they were used as."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
+    other = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if other:
+        raise ValueError(f"{other[0]} is no array")
     return {
         name: torch.from_numpy(np.asarray(array, np.float64 if array.dtype == np.float16 else None))
         for name, array in arrays.items()

@@ -38,8 +38,9 @@ def golden_files(folder: Path) -> dict[str, Path]:
 def read(name: str, path: Path) -> dict[str, Tensor]:
     """The arrays of a golden file, the ones its name promises among them; never unpickles."""
     try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile(f"{path.stat().st_size} bytes without an archive's end")
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise zipfile.BadZipFile(f"{path.stat().st_size} bytes without an archive's end")
         arrays = golden.load(path)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise FileError(_describe(path, f"no archive, or a damaged one ({error})", "a whole .npz file")) from error
