@@ -1,9 +1,10 @@
-# `make demo` and `make test` do all of their own set-up, in .venv; needed beforehand: Python 3.11 and a C++ compiler.
+# `make demo` and `make test` do all of their own set-up, in .venv.
+# Needed beforehand: Python 3.11 and a C++ compiler.
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3.10 python3 2>/dev/null))
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-# The native module is compiled again when any of these change; Python files of an editable install need no set-up.
+# The native module is compiled again when any of these change; Python files are used where they lie.
 BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
 .PHONY: demo test bench lint clean
@@ -28,7 +29,7 @@ clean:
 
 # torch first and from the pin: left to itself, pip may pick a build with gigabytes of GPU libraries.
 $(VENV)/.ready-base: constraints.txt
-	@test -n "$(PYTHON)" || { echo "make: no Python found; install Python 3.11 or call: make PYTHON=/path/to/python"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python found; install 3.11, or call make PYTHON=/its/path"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch numpy "setuptools>=77" "pybind11>=2.13" ninja
 	@touch $@

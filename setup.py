@@ -88,7 +88,8 @@ def ninja_text(target: str) -> str:
     try:
         import pybind11
     except ImportError as error:
-        raise SystemExit("aafast build: pybind11 is missing; install it with: pip install pybind11") from error
+        message = "aafast build: pybind11 is missing; install it with: pip install pybind11"
+        raise SystemExit(message) from error
 
     cxx = shlex.split(os.environ.get("CXX", "g++"))
     nvcc = find_nvcc()

@@ -1,5 +1,5 @@
-// The Python face of the native code: functions of addresses and sizes. Every check of shape, dtype, device and
-// stride is made by aafast.ops before it calls in here.
+// The Python face of the native code: functions of addresses and sizes. Every check of shape, dtype, device
+// and stride is made by aafast.ops before it calls in here.
 #include <pybind11/pybind11.h>
 
 #include <string>
@@ -28,8 +28,9 @@ void bind_cpu(py::module_& m, const std::string& suffix) {
         },
         Unlocked());
   m.def(("anderson_mix_cpu_" + suffix).c_str(),
-        [](Address X, Address F, Address gram, i64 batch, int slots, i64 length, int newest, int count, double ridge,
-           double beta, bool relative, int threads, Address x, Address gram_out, Address alpha, Address norms) {
+        [](Address X, Address F, Address gram, i64 batch, int slots, i64 length, int newest, int count,
+           double ridge, double beta, bool relative, int threads, Address x, Address gram_out, Address alpha,
+           Address norms) {
           anderson_mix_cpu<T>({at<const T>(X), at<const T>(F), at<const T>(gram)},
                               {batch, slots, length, newest, count}, {ridge, beta, relative}, threads,
                               {at<T>(x), at<T>(gram_out), at<T>(alpha), at<T>(norms)});
@@ -41,14 +42,15 @@ void bind_cpu(py::module_& m, const std::string& suffix) {
 template <class T>
 void bind_cuda(py::module_& m, const std::string& suffix) {
   m.def(("z_step_cuda_" + suffix).c_str(),
-        [](Address z, Address g, i64 n, double keep, double lr, double eps, int device, Address stream, Address out) {
+        [](Address z, Address g, i64 n, double keep, double lr, double eps, int device, Address stream,
+           Address out) {
           z_step_cuda(at<const T>(z), at<const T>(g), n, keep, lr, eps, device, at<void>(stream), at<T>(out));
         },
         Unlocked());
   m.def(("anderson_mix_cuda_" + suffix).c_str(),
-        [](Address X, Address F, Address gram, i64 batch, int slots, i64 length, int newest, int count, double ridge,
-           double beta, bool relative, int device, Address stream, Address scratch, Address x, Address gram_out,
-           Address alpha, Address norms) {
+        [](Address X, Address F, Address gram, i64 batch, int slots, i64 length, int newest, int count,
+           double ridge, double beta, bool relative, int device, Address stream, Address scratch, Address x,
+           Address gram_out, Address alpha, Address norms) {
           anderson_mix_cuda<T>({at<const T>(X), at<const T>(F), at<const T>(gram)},
                                {batch, slots, length, newest, count}, {ridge, beta, relative}, device,
                                at<void>(stream), at<double>(scratch),

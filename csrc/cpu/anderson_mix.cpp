@@ -28,7 +28,8 @@ AAFAST_INLINE double dot(const T* a, const T* b, i64 n) {
 
 // Partial sums over elements [begin, end) of one sample. X, F: [m, N]; sums: [kSums].
 template <class T>
-AAFAST_INLINE void gram_range(const T* X, const T* F, i64 N, int newest, int count, i64 begin, i64 end, double* sums) {
+AAFAST_INLINE void gram_range(const T* X, const T* F, i64 N, int newest, int count, i64 begin, i64 end,
+                              double* sums) {
   T g[kBlock], row[kBlock];
   std::fill(sums, sums + kSums, 0.0);
   for (i64 at = begin; at < end; at += kBlock) {
@@ -70,8 +71,8 @@ AAFAST_CLONES void gram_part(const float* X, const float* F, i64 N, int newest, 
                              double* sums) {
   gram_range(X, F, N, newest, count, begin, end, sums);
 }
-AAFAST_CLONES void gram_part(const double* X, const double* F, i64 N, int newest, int count, i64 begin, i64 end,
-                             double* sums) {
+AAFAST_CLONES void gram_part(const double* X, const double* F, i64 N, int newest, int count, i64 begin,
+                             i64 end, double* sums) {
   gram_range(X, F, N, newest, count, begin, end, sums);
 }
 AAFAST_CLONES void mix_part(const float* X, const float* F, i64 N, int count, const float* f_weight,
@@ -111,8 +112,8 @@ bool solve(double (*A)[kSide], double* b, int side) {
 // Adds up the partial sums of one sample, refreshes its Gram matrix and solves for its weights.
 // parts: [chunks, kSums]; gram_in, gram: [m, m]; alpha: [m]; norms: [2].
 template <class T>
-void weights(const double* parts, i64 chunks, const MixShape& s, const MixRule& rule, const T* gram_in, T* gram,
-             T* alpha, T* norms) {
+void weights(const double* parts, i64 chunks, const MixShape& s, const MixRule& rule, const T* gram_in,
+             T* gram, T* alpha, T* norms) {
   double sums[kSums] = {};
   for (i64 c = 0; c < chunks; ++c)
     for (int i = 0; i <= s.count; ++i) sums[i] += parts[c * kSums + i];
@@ -172,8 +173,8 @@ void anderson_mix_cpu(const MixInputs<T>& in, const MixShape& s, const MixRule& 
         f_weight[i] = T(rule.beta * double(out.alpha[sample * s.slots + i]));
         x_weight[i] = T((1.0 - rule.beta) * double(out.alpha[sample * s.slots + i]));
       }
-      mix_part(in.X + sample * stride, in.F + sample * stride, s.length, s.count, f_weight, x_weight, images_only, at,
-               std::min(at + kChunk, s.length), out.x + sample * s.length);
+      mix_part(in.X + sample * stride, in.F + sample * stride, s.length, s.count, f_weight, x_weight,
+               images_only, at, std::min(at + kChunk, s.length), out.x + sample * s.length);
     }
   }
 }

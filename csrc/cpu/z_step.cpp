@@ -15,7 +15,8 @@ AAFAST_CLONES void step(const float* z, const float* g, i64 n, float keep, float
   step_range(z, g, n, keep, lr, eps, out);
 }
 
-AAFAST_CLONES void step(const double* z, const double* g, i64 n, double keep, double lr, double eps, double* out) {
+AAFAST_CLONES void step(const double* z, const double* g, i64 n, double keep, double lr, double eps,
+                        double* out) {
   step_range(z, g, n, keep, lr, eps, out);
 }
 

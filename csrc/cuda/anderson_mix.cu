@@ -1,13 +1,13 @@
-// One launch: a block, or where the code is compiled for clusters a cluster of blocks, does a whole sample. Each
-// block sums its share of the new Gram row; after the barrier every block adds the shares in the same order, solves
-// the same small system and mixes its share of the sample, so no second launch and no atomic is needed.
-#include "aafast/anderson_mix.h"
-
+// One launch: a block, or where the code is compiled for clusters a cluster of blocks, does a whole sample.
+// Each block sums its share of the new Gram row; after the barrier every block adds the shares in the same
+// order, solves the same small system and mixes its share of the sample, so no second launch and no atomic is
+// needed.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
 
+#include "aafast/anderson_mix.h"
 #include "launch.cuh"
 
 namespace aafast {
@@ -15,11 +15,11 @@ namespace {
 
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / kWarp;
-constexpr int kSums = kMaxRows + 1;   // <G_i, G_newest> for every valid row, then ||F_newest||^2
-constexpr int kSide = kMaxRows + 1;   // bordered system
-constexpr int kStride = kSide + 2;    // one right-hand side; an odd row length keeps lanes on different banks
-constexpr int kMaxCluster = 8;        // the largest cluster every device accepts
-constexpr i64 kBlockShare = 2048;     // elements of a sample worth a block of their own
+constexpr int kSums = kMaxRows + 1;  // <G_i, G_newest> for every valid row, then ||F_newest||^2
+constexpr int kSide = kMaxRows + 1;  // bordered system
+constexpr int kStride = kSide + 2;   // one right-hand side; an odd row length keeps lanes on different banks
+constexpr int kMaxCluster = 8;       // the largest cluster every device accepts
+constexpr i64 kBlockShare = 2048;    // elements of a sample worth a block of their own
 
 template <class T>
 struct MixShared {
@@ -38,9 +38,9 @@ __device__ __forceinline__ T warp_sum(T v) {
   return v;
 }
 
-// Solves A v = b by one warp, lane r owning row r of [A | b]: Gauss-Jordan, each column's pivot the largest entry
-// among the rows not yet used. Returns false where a pivot is exactly zero; a NaN is carried into the answer.
-// A: [side, kStride] shared, destroyed; solution: [side] shared.
+// Solves A v = b by one warp, lane r owning row r of [A | b]: Gauss-Jordan, each column's pivot the largest
+// entry among the rows not yet used. Returns false where a pivot is exactly zero; a NaN is carried into the
+// answer. A: [side, kStride] shared, destroyed; solution: [side] shared.
 __device__ __forceinline__ bool warp_solve(double (*A)[kStride], int side, int lane, double* solution) {
   bool used = lane >= side;
   int column = 0;
@@ -74,10 +74,10 @@ __device__ __forceinline__ bool warp_solve(double (*A)[kStride], int side, int l
 
 // Rows: compile-time bound on count, so that the sums live in registers. blocks: cluster size.
 template <class T, int Rows>
-__global__ void __launch_bounds__(kThreads, 1) anderson_mix_kernel(MixInputs<T> in, MixShape s, MixRule rule,
-                                                                   int blocks,
-                                                                   double* scratch,  // [B, blocks, kSums]
-                                                                   MixOutputs<T> out) {
+__global__ void __launch_bounds__(kThreads, 1)
+    anderson_mix_kernel(MixInputs<T> in, MixShape s, MixRule rule, int blocks,
+                        double* scratch,  // [B, blocks, kSums]
+                        MixOutputs<T> out) {
   AAFAST_SHARED(MixShared<T>, shared);
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;
   const i64 sample = blockIdx.x / blocks;
@@ -170,16 +170,16 @@ __global__ void __launch_bounds__(kThreads, 1) anderson_mix_kernel(MixInputs<T> 
   if (thread == 1) out.norms[2 * sample + 1] = T(shared.sums[Rows]);
 }
 
-// Blocks that share one sample: a function of its length alone, so that a sample's answer does not depend on how
-// many others there are.
+// Blocks that share one sample: a function of its length alone, so that a sample's answer does not depend on
+// how many others there are.
 int blocks_for(i64 length) {
   int blocks = 1;
   while (blocks < kMaxCluster && blocks * kBlockShare < length) blocks *= 2;
   return blocks;
 }
 
-// Whether the code that runs on `device` was compiled for clusters. Code translated from older PTX was not, on
-// whatever device it runs.
+// Whether the code that runs on `device` was compiled for clusters. Code translated from older PTX was not,
+// on whatever device it runs.
 template <class Kernel>
 bool has_clusters(Kernel kernel, int device) {
   static std::array<std::atomic<int>, 64> known{};
@@ -193,8 +193,8 @@ bool has_clusters(Kernel kernel, int device) {
 }
 
 template <class T, int Rows>
-void launch(const MixInputs<T>& in, const MixShape& s, const MixRule& rule, int device, void* stream, double* scratch,
-            const MixOutputs<T>& out) {
+void launch(const MixInputs<T>& in, const MixShape& s, const MixRule& rule, int device, void* stream,
+            double* scratch, const MixOutputs<T>& out) {
   const auto kernel = anderson_mix_kernel<T, Rows>;
   const int blocks = has_clusters(kernel, device) ? blocks_for(s.length) : 1;
   cudaLaunchAttribute cluster = {};
@@ -216,8 +216,8 @@ void launch(const MixInputs<T>& in, const MixShape& s, const MixRule& rule, int 
 i64 anderson_mix_cuda_scratch(const MixShape& s) { return s.batch * blocks_for(s.length) * kSums; }
 
 template <class T>
-void anderson_mix_cuda(const MixInputs<T>& in, const MixShape& s, const MixRule& rule, int device, void* stream,
-                       double* scratch, const MixOutputs<T>& out) {
+void anderson_mix_cuda(const MixInputs<T>& in, const MixShape& s, const MixRule& rule, int device,
+                       void* stream, double* scratch, const MixOutputs<T>& out) {
   if (s.batch == 0) return;
   const DeviceGuard guard(device);
   if (s.count <= kMaxRows / 2)
@@ -228,7 +228,7 @@ void anderson_mix_cuda(const MixInputs<T>& in, const MixShape& s, const MixRule&
 
 template void anderson_mix_cuda(const MixInputs<float>&, const MixShape&, const MixRule&, int, void*, double*,
                                 const MixOutputs<float>&);
-template void anderson_mix_cuda(const MixInputs<double>&, const MixShape&, const MixRule&, int, void*, double*,
-                                const MixOutputs<double>&);
+template void anderson_mix_cuda(const MixInputs<double>&, const MixShape&, const MixRule&, int, void*,
+                                double*, const MixOutputs<double>&);
 
 }  // namespace aafast

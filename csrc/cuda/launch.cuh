@@ -38,8 +38,9 @@ class DeviceGuard {
   bool changed_ = false;
 };
 
-// Waits for every thread of the cluster and makes their global writes visible. Only code compiled for clusters
-// may be launched in clusters of more than one block; elsewhere this is never reached with more than one.
+// Waits for every thread of the cluster and makes their global writes visible. Only code compiled for
+// clusters may be launched in clusters of more than one block; elsewhere this is never reached with more than
+// one.
 __device__ __forceinline__ void cluster_barrier() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   __cluster_barrier_arrive();

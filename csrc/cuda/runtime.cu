@@ -1,5 +1,4 @@
 #include "aafast/runtime.h"
-
 #include "launch.cuh"
 
 namespace aafast {

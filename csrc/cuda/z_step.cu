@@ -1,7 +1,6 @@
-#include "aafast/z_step.h"
-
 #include <algorithm>
 
+#include "aafast/z_step.h"
 #include "launch.cuh"
 
 namespace aafast {
@@ -24,14 +23,16 @@ __global__ void __launch_bounds__(kThreads) z_step_kernel(const T* __restrict__ 
 }  // namespace
 
 template <class T>
-void z_step_cuda(const T* z, const T* g, i64 n, double keep, double lr, double eps, int device, void* stream, T* out) {
+void z_step_cuda(const T* z, const T* g, i64 n, double keep, double lr, double eps, int device, void* stream,
+                 T* out) {
   if (n == 0) return;
   const DeviceGuard guard(device);
   cudaLaunchConfig_t config = {};
   config.gridDim = dim3(unsigned(std::min(divide_up(n, kThreads), kMaxBlocks)));
   config.blockDim = dim3(kThreads);
   config.stream = static_cast<cudaStream_t>(stream);
-  check(cudaLaunchKernelEx(&config, z_step_kernel<T>, z, g, n, T(keep), T(lr), T(eps), out), "launching z_step");
+  check(cudaLaunchKernelEx(&config, z_step_kernel<T>, z, g, n, T(keep), T(lr), T(eps), out),
+        "launching z_step");
 }
 
 template void z_step_cuda(const float*, const float*, i64, double, double, double, int, void*, float*);

@@ -1,5 +1,5 @@
-// anderson_mix: one new row of the Gram matrix of G = F - X, the bordered system of Anderson acceleration solved
-// with pivots, the mix of the valid rows, and the two norms of the stop test.
+// anderson_mix: one new row of the Gram matrix of G = F - X, the bordered system of Anderson acceleration
+// solved with pivots, the mix of the valid rows, and the two norms of the stop test.
 #pragma once
 #include "aafast/common.h"
 
@@ -45,7 +45,7 @@ i64 anderson_mix_cuda_scratch(const MixShape& shape);
 
 // Throws std::runtime_error if the launch is refused.
 template <class T>
-void anderson_mix_cuda(const MixInputs<T>& in, const MixShape& shape, const MixRule& rule, int device, void* stream,
-                       double* scratch, const MixOutputs<T>& out);
+void anderson_mix_cuda(const MixInputs<T>& in, const MixShape& shape, const MixRule& rule, int device,
+                       void* stream, double* scratch, const MixOutputs<T>& out);
 
 }  // namespace aafast

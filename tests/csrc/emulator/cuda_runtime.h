@@ -1,10 +1,10 @@
-// Stands in for NVIDIA's header of this name when the .cu sources are compiled by g++: it runs a kernel's threads on
-// the CPU, one at a time, so that its logic can be tested and raced without a GPU.
+// Stands in for NVIDIA's header of this name when the .cu sources are compiled by g++: it runs a kernel's
+// threads on the CPU, one at a time, so that its logic can be tested and raced without a GPU.
 //
-// A thread is a fiber. It runs until it meets another: a warp operation, __syncthreads, or a cluster barrier. One warp
-// runs as far as it can before the next, in an order drawn anew after each barrier, and its lanes in random order, so
-// that a kernel which relies on an order it did not ask for goes wrong. Shared memory starts as NaN.
-// Device 0 runs code compiled without clusters, device 1 code compiled with them.
+// A thread is a fiber. It runs until it meets another: a warp operation, __syncthreads, or a cluster barrier.
+// One warp runs as far as it can before the next, in an order drawn anew after each barrier, and its lanes in
+// random order, so that a kernel which relies on an order it did not ask for goes wrong. Shared memory starts
+// as NaN. Device 0 runs code compiled without clusters, device 1 code compiled with them.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
@@ -28,7 +28,8 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __CUDA_ARCH__ 900
-#define AAFAST_SHARED(type, name) type& name = *static_cast<type*>(emulated::shared_memory(__LINE__, sizeof(type)))
+#define AAFAST_SHARED(type, name) \
+  type& name = *static_cast<type*>(emulated::shared_memory(__LINE__, sizeof(type)))
 
 struct dim3 {
   unsigned x, y, z;
@@ -117,7 +118,8 @@ inline bool release(int from, int to, State state) {
 }
 
 inline bool has_ready(int from, int to) {
-  return std::any_of(threads.begin() + from, threads.begin() + to, [](const Thread& t) { return t.state == kReady; });
+  return std::any_of(threads.begin() + from, threads.begin() + to,
+                     [](const Thread& t) { return t.state == kReady; });
 }
 
 // One warp runs to its next barrier, through any number of warp operations.
@@ -215,7 +217,8 @@ struct cudaLaunchConfig_t {
 
 // The seed of this launch's orders is read from EMULATED_CUDA_SEED.
 template <class... Expected, class... Given>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...), Given&&... given) {
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Expected...),
+                               Given&&... given) {
   const unsigned cluster = config->numAttrs ? config->attrs[0].val.clusterDim.x : 1;
   const char* seed = std::getenv("EMULATED_CUDA_SEED");
   emulated::random.seed(seed ? std::atoi(seed) : 0);
@@ -224,7 +227,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   blockDim = config->blockDim;
   gridDim = config->gridDim;
   try {
-    if (cluster > 1 && emulated::device == 0) throw std::runtime_error("a cluster on a device without clusters");
+    if (cluster > 1 && emulated::device == 0)
+      throw std::runtime_error("a cluster on a device without clusters");
     if (gridDim.x % cluster) throw std::runtime_error("a grid that is no multiple of its cluster");
     for (unsigned block = 0; block < gridDim.x; block += cluster) {
       emulated::first_block = block;
