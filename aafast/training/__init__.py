@@ -1,5 +1,5 @@
 """Training of models on generated data."""
 
-from .deconv import Trainer, TrainingPlan
+from .deconv import Trainer, TrainingPlan, train
 
-__all__ = ["Trainer", "TrainingPlan"]
+__all__ = ["Trainer", "TrainingPlan", "train"]

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,29 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive import Model
+from ..config import InnerSolver
 from ..data import PairStream, SeismicBatch, seismic_pairs
 from ..errors import AafastError, CheckpointError, InputError, describe, require
 from ..physics import WaveletConvolution
+from ..reconstruct import check_device
 from ..solvers import Status
-from ..tasks import build, save
+from ..tasks import build, build_from, save
 
 STATE, CURVE = "training.safetensors", "curve.jsonl"
+# Small enough for a CPU, and without GroupNorm: the answer at a sample depends on its neighbourhood alone, so a
+# survey's patches fit together.
+COMPACT: dict[str, Any] = {
+    "channels": 32,
+    "depth": 7,
+    "norm": "none",
+    "skip": True,
+    "lam": 0.2,
+    "residual_channels": 16,
+    "z_solver": InnerSolver("exact", differentiate=True),
+    "theta_solver": InnerSolver("none"),
+}
+# Training without the theta-step is several times faster; docs/models.md has what the step earns afterwards.
+ADAPTING: dict[str, Any] = {"theta_solver": InnerSolver("least-squares", damping=3.0)}
 
 
 @dataclass(frozen=True)
@@ -29,12 +45,13 @@ class TrainingPlan:
     """What fixes a training run: the same plan gives the same batches in the same order.
 
     shape is (T, X) in samples; snr_db the range of the pairs' signal-to-noise ratio; mismatch a level of
-    `aafast.data.LEVELS`; ema the decay of the averaged weights that are saved; settings override ModelConfig.
+    `aafast.data.LEVELS`; ema the decay of the averaged weights that are saved; settings override ModelConfig while
+    training, shipped overrides it once more in what is saved. The default is the plan of the shipped model.
     """
 
     method: str = "adaptive-lu"
-    steps: int = 4500
-    batch: int = 12
+    steps: int = 4200
+    batch: int = 8
     shape: tuple[int, int] = (128, 32)
     mismatch: str = "out"
     snr_db: tuple[float, float] = (5.0, 30.0)
@@ -43,7 +60,8 @@ class TrainingPlan:
     clip: float = 1.0
     ema: float = 0.998
     seed: int = 1
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=lambda: dict(COMPACT))
+    shipped: dict[str, Any] = field(default_factory=lambda: dict(ADAPTING))
 
 
 def relative_error(x: Tensor, truth: Tensor) -> Tensor:
@@ -145,8 +163,11 @@ class Trainer:
         return float(loss.detach())
 
     def _save(self, row: dict[str, float]) -> None:
+        config = replace(self.average.config, **(self.plan.shipped if self.plan.method.startswith("adaptive") else {}))
+        shipped = build_from(config)
+        shipped.load_state_dict(self.average.state_dict())
         save(
-            self.average,
+            shipped,
             self.out,
             plan=asdict(self.plan),
             data="aafast.data.seismic_pairs",
@@ -189,3 +210,12 @@ class Trainer:
             found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             self.optimizer.state[weight] = {k: v if k == "step" else v.to(weight.device) for k, v in found.items()}
         self.step, self.seconds = int(facts["step"]), float(facts["seconds"])
+
+
+def train(out: str | os.PathLike[str], device: str = "cpu", **plan: Any) -> Model:
+    """Train a deconvolution model into the folder `out`, or continue there; `plan` changes TrainingPlan's fields.
+
+    Prints one JSON line per validation. Returns the averaged model. Raises CheckpointError where `out` holds a run
+    of another plan, AafastError where the training diverges, BackendError for a device that cannot be used.
+    """
+    return Trainer(TrainingPlan(**plan), out, device=str(check_device(device))).run()

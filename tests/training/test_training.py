@@ -19,6 +19,7 @@ PLAN = TrainingPlan(
     warm_up=2,
     mismatch="in",
     snr_db=(15.0, 30.0),
+    shipped={},
     settings={
         "channels": 8,
         "depth": 3,
@@ -67,7 +68,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
 def test_another_plan_is_refused(tmp_path):
     Trainer(PLAN, tmp_path).run(log=lambda line: None)
     with pytest.raises(CheckpointError, match="plan"):
-        Trainer(TrainingPlan(steps=13, settings=PLAN.settings), tmp_path).run(log=lambda line: None)
+        Trainer(replace(PLAN, steps=13), tmp_path).run(log=lambda line: None)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path):
