@@ -1,6 +1,7 @@
 """The main job on a line that the package synthesises, with the truth at hand."""
 
-from .run import DemoResult, run_demo
+from .outcome import DemoResult
+from .run import run_demo
 from .scores import Row
 from .segy import write_segy
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..survey.report import Report, Table, write_report
+from .outcome import DemoResult
 from .scores import verdict
-
-if TYPE_CHECKING:
-    from .run import DemoResult
 
 PAGE, RUN_PAGE = "report.html", "run.html"
 _COLUMNS = ("method", "wavelet", "PSNR (dB)", "correlation", "Q (dB)", "seconds")

@@ -4,82 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ..data import Line, synthetic_line
+from ..data import synthetic_line
 from ..errors import FileError, InputError, describe, require
-from ..evaluation import BaselineSettings
-from ..survey.outcome import RunResult
 from ..survey.pipeline import run
 from ..survey.section import Solve
 from ..survey.segy import Survey
 from .contest import MISMATCH, NOMINAL_HZ, SEEDS, SNR_DB, baselines, choose_settings, same_threads
+from .outcome import DemoResult
 from .report import PAGE, RUN_PAGE, write
-from .scores import Row, margin, score, table, verdict
+from .scores import score
 from .segy import write_segy
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What the demo made.
-
-    Attributes:
-        rows: one per method; "data" is the input itself.
-        line: the synthetic line with its truth.
-        settings: of the baselines by wavelet ("nominal", "estimated"), chosen on other lines.
-        estimates: [T, X] by method, with the nominal wavelet.
-        outcome: of the run with the nominal wavelet.
-        input, output, truth: SEG-Y files.
-        report: HTML file, or None.
-        threads: CPU threads every method had.
-        seconds: of everything.
-    """
-
-    rows: tuple[Row, ...]
-    line: Line
-    settings: dict[str, BaselineSettings]
-    estimates: dict[str, np.ndarray]
-    outcome: RunResult
-    input: Path
-    output: Path
-    truth: Path
-    report: Path | None
-    threads: int
-    seconds: float
-
-    @property
-    def beats_fista(self) -> bool:
-        """Whether aafast has the higher PSNR and the higher correlation with the same nominal wavelet."""
-        gain, more = margin(self.row("aafast", "nominal"), self.row("FISTA", "nominal"))
-        return gain > 0 and more > 0
-
-    def row(self, name: str, wavelet: str | None = None) -> Row:
-        """The row of a method; without `wavelet` the first, which is the one with the nominal wavelet."""
-        return next(r for r in self.rows if r.name == name and wavelet in (None, r.wavelet))
-
-    def text(self) -> str:
-        """The table with its conditions and the verdict."""
-        return "\n".join([*self.conditions(), "", table(self.rows), "", verdict(self.rows)])
-
-    def conditions(self) -> list[str]:
-        """What was compared and how, in sentences."""
-        line, error = self.line, self.line.error
-        samples, traces = line.data.shape
-        return [
-            f"Line: {traces} traces x {samples} samples, {1000 * line.dt:g} ms, SNR {line.snr_db:g} dB, "
-            f"{int(line.dead.sum())} dead traces.",
-            f"Nominal wavelet: zero-phase Ricker, {line.nominal_hz:g} Hz; wrong by "
-            f"{100 * error.frequency:+.0f} % in frequency, {error.phase:+.2f} rad in phase and "
-            f"{100 * error.length:+.0f} % in length: its correlation with the true one is "
-            f"{float(line.wavelet_true @ line.wavelet_nominal):.2f}.",
-            f"Same data, gain and {self.threads} CPU thread(s) for all. Each result is scaled to the truth "
-            "by one least-squares factor per line; PSNR has the peak max |x|.",
-            *(f"Chosen on other lines, {name} wavelet: FISTA sparsity {s.sparsity:g} with {s.iterations} "
-              f"iterations, Wiener damping {s.damping:g}." for name, s in self.settings.items()),
-        ]
 
 
 def run_demo(

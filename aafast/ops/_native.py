@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from types import ModuleType
 
 import torch
@@ -14,10 +15,10 @@ from ..errors import BackendError, describe
 def load() -> tuple[ModuleType | None, str]:
     """The module and an empty reason, or None and why it could not be loaded."""
     try:
-        from .. import _C
+        module = importlib.import_module("aafast._C")
     except ImportError as error:
         return None, f"the native module aafast._C does not load ({error}); reinstall aafast"
-    return _C, ""
+    return module, ""
 
 
 def call(function: str, dtype: torch.dtype, *arguments: int | float | bool) -> None:

@@ -3,7 +3,8 @@
 from .outcome import RunResult
 from .pipeline import run
 from .section import SectionResult, reconstruct_section
-from .wavelet import Wavelet, estimate_wavelet, make_wavelet, parse_wavelet, ricker
+from .wavelet import Wavelet, estimate_wavelet, make_wavelet, ricker
+from .wavelet_file import parse_wavelet
 
 __all__ = [
     "RunResult",

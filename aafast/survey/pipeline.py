@@ -18,7 +18,8 @@ from .progress import StopWatch, trace_bar
 from .section import BATCH, PATCH, Solve, reconstruct_section
 from .segy import Survey
 from .segy_output import Output
-from .wavelet import TAPS, Wavelet, estimate_wavelet, parse_wavelet
+from .wavelet import TAPS, Wavelet, estimate_wavelet
+from .wavelet_file import parse_wavelet
 
 _SHORTEST = 16  # samples of a trace: less holds no wavelet
 _LOOKED_AT = 8  # sections from which a wavelet is estimated

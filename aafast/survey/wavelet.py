@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -93,36 +92,6 @@ def check_length(taps: int, samples_limit: int | None, source: str) -> None:
     if samples_limit is not None and taps > samples_limit:
         raise InputError(describe(f"wavelet {source}", f"{taps} samples",
                                   f"at most the {samples_limit} of a trace", "Give a shorter wavelet"))
-
-
-def parse_wavelet(
-    spec: str, dt: float, samples_limit: int, taps: int = TAPS, polarity: int = 1
-) -> Wavelet | None:
-    """Turn `auto`, `ricker:HZ` or a file name into a Wavelet; None for `auto`, which needs the data.
-
-    dt: ms of the data. samples_limit: samples of a trace. polarity: 1 leaves a given wavelet as it is, -1
-    flips it. Raises InputError for a wrong number, NaN, a wavelet longer than the trace or at another
-    interval.
-    """
-    spec = str(spec)
-    if spec == "auto":
-        return None
-    if spec.startswith("ricker:"):
-        try:
-            frequency = float(spec[len("ricker:"):])
-        except ValueError:
-            raise InputError(describe("wavelet", repr(spec), "ricker:HZ with a number",
-                                      "Write e.g. ricker:25")) from None
-        wavelet = ricker(frequency, dt, samples_limit, taps)
-    elif spec == "ricker":
-        raise InputError(describe("wavelet", "'ricker'", "ricker:HZ", "Write e.g. ricker:25"))
-    else:
-        from .wavelet_file import read_wavelet
-
-        wavelet = read_wavelet(Path(spec), dt, samples_limit)
-    if polarity < 0:
-        wavelet = make_wavelet(-wavelet.samples, dt, wavelet.source, wavelet.notes)
-    return wavelet
 
 
 def estimate_wavelet(

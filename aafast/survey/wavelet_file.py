@@ -9,10 +9,38 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FileError, FormatError, InputError, describe
-from .wavelet import Wavelet, check_length, make_wavelet
+from .wavelet import TAPS, Wavelet, check_length, make_wavelet, ricker
 
 _LARGEST = 1 << 20  # bytes; a wavelet of 2000 taps is under 100 kB
 _SECONDS = 0.05  # a step below this can only be seconds: no survey is sampled at 0.05 ms
+
+
+def parse_wavelet(
+    spec: str, dt: float, samples_limit: int, taps: int = TAPS, polarity: int = 1
+) -> Wavelet | None:
+    """Turn `auto`, `ricker:HZ` or a file name into a Wavelet; None for `auto`, which needs the data.
+
+    dt: ms of the data. samples_limit: samples of a trace. polarity: 1 leaves a given wavelet as it is, -1
+    flips it. Raises InputError for a wrong number, NaN, a wavelet longer than the trace or at another
+    interval.
+    """
+    spec = str(spec)
+    if spec == "auto":
+        return None
+    if spec.startswith("ricker:"):
+        try:
+            frequency = float(spec[len("ricker:"):])
+        except ValueError:
+            raise InputError(describe("wavelet", repr(spec), "ricker:HZ with a number",
+                                      "Write e.g. ricker:25")) from None
+        wavelet = ricker(frequency, dt, samples_limit, taps)
+    elif spec == "ricker":
+        raise InputError(describe("wavelet", "'ricker'", "ricker:HZ", "Write e.g. ricker:25"))
+    else:
+        wavelet = read_wavelet(Path(spec), dt, samples_limit)
+    if polarity < 0:
+        wavelet = make_wavelet(-wavelet.samples, dt, wavelet.source, wavelet.notes)
+    return wavelet
 
 
 def read_wavelet(path: Path, dt: float, samples_limit: int) -> Wavelet:

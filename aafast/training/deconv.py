@@ -169,6 +169,7 @@ class Trainer:
         save(
             shipped,
             self.out,
+            command=self._command(),
             plan=asdict(self.plan),
             data="aafast.data.seismic_pairs",
             scores=row,
@@ -187,6 +188,13 @@ class Trainer:
         os.replace(temporary, self.out / STATE)
         with open(self.out / CURVE, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+
+    def _command(self) -> str:
+        plan = self.plan
+        return (
+            f"aafast train deconv --out DIR --method {plan.method} --steps {plan.steps} --batch {plan.batch} "
+            f"--mismatch {plan.mismatch} --seed {plan.seed}"
+        )
 
     def _resume(self) -> None:
         if not (self.out / STATE).is_file():

@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import ops
 from ..config import FixedPointConfig
 from ..errors import BackendError, describe
+from ..ops._dispatch import PREFERENCE, VARIABLE
 from ..physics import ForwardModel, GaussianBlur, Haze, WaveletConvolution
 from ..reference import golden, physics
 from ..solvers import iterate
@@ -28,22 +29,27 @@ from .files import unfit
 from .rows import Row, row
 
 TAPS = 51
-_VARIABLE = "AAFAST_BACKEND"
+RUN_OPERATIONS = ("anderson", "z-step")  # the checks that run one of `ops`, and so a backend
 
 
 class Place(NamedTuple):
-    """Where the product's checks run: device, and backend of the operations ("auto" or a name)."""
+    """Where the product's checks run: device, and the name of the operations' backend."""
 
     device: torch.device
     backend: str
 
 
 def place(backend: str | None) -> Place:
-    """Find a device for the backend asked for; raise BackendError where it cannot run in float64."""
-    name = "auto" if backend is None else backend
+    """Find the device of a backend, asked for here or by AAFAST_BACKEND; by default the best that runs here.
+
+    Raises BackendError where it cannot run in float64.
+    """
+    name = os.environ.get(VARIABLE, "auto") if backend is None else backend
     cuda = torch.cuda.is_available() and name in ("auto", "cuda", "triton")
     device = torch.device("cuda" if cuda else "cpu")
-    if name != "auto":
+    if name == "auto":
+        name = next(best for best in PREFERENCE[device.type] if ops.can_run(best, device, torch.float64) is None)
+    else:
         reason = ops.can_run(name, device, torch.float64)
         if reason is not None:
             raise BackendError(
@@ -62,22 +68,22 @@ def check(name: str, path: Path, arrays: dict[str, Tensor], place: Place) -> lis
             if isinstance(error, BackendError):
                 raise
             raise unfit(path, error) from error
-    suffix = "" if place.backend == "auto" else f" [{place.backend}]"
-    return [row(path.name, check + suffix, errors) for check, errors in found]
+    ran = {check: f"{check} [{place.backend}]" for check in RUN_OPERATIONS}
+    return [row(path.name, ran.get(check, check), errors) for check, errors in found]
 
 
 @contextmanager
 def _forced(backend: str) -> Iterator[None]:
     """Make every operation of the product run on one backend."""
-    before = os.environ.get(_VARIABLE)
-    os.environ[_VARIABLE] = backend
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = backend
     try:
         yield
     finally:
         if before is None:
-            del os.environ[_VARIABLE]
+            del os.environ[VARIABLE]
         else:
-            os.environ[_VARIABLE] = before
+            os.environ[VARIABLE] = before
 
 
 def _checks(name: str, arrays: dict[str, Tensor], device: torch.device) -> Iterator[tuple[str, list[float]]]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aafast.errors import InputError
-from aafast.survey.wavelet import describe_spectrum, estimate_wavelet, make_wavelet, parse_wavelet, ricker
+from aafast.survey.wavelet import describe_spectrum, estimate_wavelet, make_wavelet, ricker
+from aafast.survey.wavelet_file import parse_wavelet
 
 
 def rotated(taps: np.ndarray, degrees: float) -> np.ndarray:
