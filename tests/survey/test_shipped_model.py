@@ -7,12 +7,13 @@ import pytest
 
 import aafast
 from aafast.data import synthetic_line
+from aafast.evaluation import compare
 from aafast.survey import make_wavelet
 from aafast.survey.section import reconstruct_section
 from aafast.tasks import load
 
 # RMS of the change, relative to the RMS of the answer, when every patch border moves.
-SHIFT_TOLERANCE = 0.02
+SHIFT_TOLERANCE = 0.01
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_error_at_patch_borders_is_no_larger_than_inside(case):
     border = border[:, live]
     truth = line.reflectivity[:, live]
     # Relative to the local amplitude: seams lie at other times than the loud events do.
-    assert not rms(error[border]) / rms(truth[border]) > 1.05 * rms(error[~border]) / rms(truth[~border])
+    assert not rms(error[border]) / rms(truth[border]) > 1.02 * rms(error[~border]) / rms(truth[~border])
 
 
 def test_relative_amplitudes_survive(case):
@@ -61,8 +62,6 @@ def test_it_beats_the_data(case):
     line, wavelet, solve = case
     live = line.data.any(0)
     found = reconstruct_section(line.data, wavelet, solve)
-    from aafast.evaluation import compare
-
     truth = line.reflectivity[None, :, live]
     ours, data = (compare(truth, e[None, :, live]) for e in (found.x, line.data))
     assert ours["psnr"] > data["psnr"] and ours["correlation"] > data["correlation"]
