@@ -38,8 +38,7 @@ def shipped_scores() -> str:
     pairs = rows("deconv-model.jsonl")[0]["pairs"]
     head = (
         f"The shipped model on {pairs} held-out synthetic pairs (PSNR in dB without fitting a scale / correlation; "
-        "SNR 5 to 30 dB; wavelet "
-        "right, wrong by up to 20 % and 0.6 rad, wrong by up to 40 % and 1.2 rad; classical parameters tuned on other "
+        "SNR 5 to 30 dB; wavelet right, wrong by up to 20 % and 0.6 rad, wrong by up to 40 % and 1.2 rad; classical parameters tuned on other "
         "pairs of each level):\n\n"
     )
     return head + scores(
@@ -57,8 +56,8 @@ def line_figures() -> str:
     r = rows("run-line.jsonl")[0]
     return (
         f"`aafast run` with a report on a real line ({r['file']}, {r['bytes'] / 1e6:.1f} MB) takes "
-        f"{r['median_s']:.0f} s ({r['min_s']:.0f} to {r['max_s']:.0f} over {r['runs']} runs) and {r['peak_mb']:.0f} MB at its peak on "
-        f"{r['threads']} CPU thread(s)."
+        f"{r['median_s']:.0f} s ({r['min_s']:.0f} to {r['max_s']:.0f} over {r['runs']} runs) "
+        f"and {r['peak_mb']:.0f} MB at its peak on {r['threads']} CPU thread(s)."
     )
 
 

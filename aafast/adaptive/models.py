@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import COMPUTE_DTYPES, check_choice, check_image, check_same_device
+from .. import ops
+from ..checks import COMPUTE_DTYPES, check_image, check_same_device
 from ..config import FixedPointConfig, ModelConfig
 from ..errors import BackendError, InputError, describe
 from ..nets import ProximalNetwork, build_residual
@@ -19,7 +20,7 @@ from .objective import Problem
 from .state import initial, theta_of
 from .step import AdaptiveStep
 
-BACKENDS = ("auto", "eager")
+BACKENDS = ("auto", *ops.BACKENDS)
 
 
 class Model(nn.Module):
@@ -45,21 +46,20 @@ class Model(nn.Module):
 
     @property
     def backend(self) -> str:
-        """What computes a solve: auto | eager."""
+        """Where the operations of a solve run: auto | eager | cpp | cuda | triton."""
         return self._backend
 
     @backend.setter
     def backend(self, name: str) -> None:
         if name not in BACKENDS:
             raise BackendError(
-                describe(
-                    "backend of a model",
-                    repr(name),
-                    " | ".join(BACKENDS),
-                    "See `aafast info` for the reasons",
-                )
+                describe("backend of a model", repr(name), " | ".join(BACKENDS), "See `aafast info` for the reasons")
             )
-        self._backend = check_choice("backend", name, BACKENDS)
+        self._backend = name
+
+    def operations(self) -> tuple[str, ...]:
+        """The operations with several implementations that a solve of this model runs."""
+        return ()
 
     def forward(self, y: Tensor, A0: Any) -> Solution:
         given = check_image("y", y, self.config.image_channels).dtype
@@ -69,12 +69,14 @@ class Model(nn.Module):
         y = y.detach().to(weight.dtype).contiguous()
         model = model.to(dtype=weight.dtype)
         self._check_problem(y, model)
+        names = {ops.select(op, self._backend, y.device, y.dtype) for op in self.operations()}
         refresh(self)
         if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
             solution = self.solve(y, model)
         else:
             with torch.no_grad():
                 solution = self._solve_samples(y, model)
+        solution.backend = "+".join(sorted(names)) or "eager"
         if given not in COMPUTE_DTYPES:
             solution.x = solution.x.to(given)
         return solution
@@ -137,8 +139,13 @@ class _Adaptive(Model):
         super().__init__(config)
         self.residual = build_residual(config)
 
+    def operations(self) -> tuple[str, ...]:
+        z_step = ("z_step",) if self.config.z_solver.name == "adamw" else ()
+        anderson = self.method == "adaptive-deq" and self.config.fixed_point.name == "anderson"
+        return (*z_step, "anderson_mix") if anderson else z_step
+
     def _start(self, y: Tensor, A0: ForwardModel) -> tuple[AdaptiveStep, dict[str, Tensor]]:
-        step = AdaptiveStep(Problem(y, A0, self.residual, self.config), self.prox, self.eta)
+        step = AdaptiveStep(Problem(y, A0, self.residual, self.config, self._backend), self.prox, self.eta)
         samples = 1 if self.config.theta_scope == "batch" else len(y)
         return step, initial(y, self.residual.start(samples))
 
@@ -170,9 +177,9 @@ class AdaptiveDEQ(_Adaptive):
         step, state = self._start(y, A0)
         config = self.config
         if config.gradient == "unrolled" or not torch.is_grad_enabled():
-            return self._finish(iterate(step, y, state, config.fixed_point), A0)
+            return self._finish(iterate(step, y, state, config.fixed_point, backend=self._backend), A0)
         with torch.no_grad():
-            solution = self._finish(iterate(step, y, state, config.fixed_point), A0)
+            solution = self._finish(iterate(step, y, state, config.fixed_point, backend=self._backend), A0)
         phi, point = step.frozen(solution.aux), solution.aux["point"]
         if config.gradient == "one-step":
             solution.x = one_step(phi, point, solution.x)

@@ -13,12 +13,13 @@ from ..physics import ForwardModel
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays fixed in a solve: the measurement, the nominal model, the mismatch network and the settings."""
+    """What stays fixed in a solve: measurement, nominal model, mismatch network, settings, backend."""
 
     y: Tensor
     A0: ForwardModel
     residual: MismatchNetwork
     config: ModelConfig
+    backend: str = "auto"
 
     def _mean(self, squares: Tensor) -> Tensor:
         """Sum over samples of each sample's mean, or the mean over the batch (theta scope "batch")."""

@@ -23,7 +23,7 @@ def adamw(problem: Problem, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
     inner = problem.config.z_solver
     for _ in range(inner.steps):
         gradient = _gradient(problem, theta, z, x)
-        z = ops.z_step(z.detach(), gradient, inner.lr, inner.weight_decay, inner.eps)
+        z = ops.z_step(z.detach(), gradient, inner.lr, inner.weight_decay, inner.eps, problem.backend)
     return z
 
 

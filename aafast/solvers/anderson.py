@@ -18,8 +18,10 @@ class Anderson:
     The first proposal is f(x_0).
     """
 
-    def __init__(self, m: int = 5, beta: float = 1.0, ridge: float = 1e-3, relative: bool = True) -> None:
-        self.m, self.beta, self.ridge, self.relative = m, beta, ridge, relative
+    def __init__(
+        self, m: int = 5, beta: float = 1.0, ridge: float = 1e-3, relative: bool = True, backend: str = "auto"
+    ) -> None:
+        self.m, self.beta, self.ridge, self.relative, self.backend = m, beta, ridge, relative, backend
 
     def init(self, x: Tensor) -> Aux:
         shape = (len(x), self.m, x[0].numel())
@@ -30,7 +32,7 @@ class Anderson:
         X = _write(memory["X"], slot, x.flatten(1))
         F = _write(memory["F"], slot, image.flatten(1))
         mixed, gram, _, norms = ops.anderson_mix(
-            X, F, memory["gram"], slot, min(count + 1, self.m), self.ridge, self.beta, self.relative
+            X, F, memory["gram"], slot, min(count + 1, self.m), self.ridge, self.beta, self.relative, self.backend
         )
         following = image if count == 0 else mixed.view_as(x)
         return following, norms, {"X": X, "F": F, "gram": gram}

@@ -18,10 +18,10 @@ _POLL = {"cpu": 1}  # on other devices the host looks at the flags only now and 
 _POLL_OTHER = 8
 
 
-def make_solver(config: FixedPointConfig) -> FixedPointSolver:
+def make_solver(config: FixedPointConfig, backend: str = "auto") -> FixedPointSolver:
     """The fixed-point solver that `config.name` names."""
     if config.name == "anderson":
-        return Anderson(config.m, config.beta, config.ridge, config.relative)
+        return Anderson(config.m, config.beta, config.ridge, config.relative, backend)
     return Picard(config.beta)
 
 
@@ -39,16 +39,18 @@ def iterate(
     config: FixedPointConfig,
     keep: str = "best",
     watch: Callable[[int, Tensor, Tensor], None] | None = None,
+    backend: str = "auto",
 ) -> Solution:
     """Iterate (x, aux) -> step(x, aux) until every sample has stopped.
 
     A sample stops when its relative residual ||f(x) - x|| / ||f(x)|| falls below `config.tol` (0: never), when it is
     no longer finite (status DIVERGED), or after `config.max_iter` evaluations. What follows a stop is a no-op for that
     sample. keep="best" returns the image of the point of least residual, "last" that of the last point.
-    `watch(k, x, f(x))` is called after every evaluation. In the solution's aux, "point" is the argument whose image
+    `watch(k, x, f(x))` is called after every evaluation. `backend` is that of the mixing operation.
+    In the solution's aux, "point" is the argument whose image
     was returned; the other entries are the state after that evaluation.
     """
-    solver = make_solver(config)
+    solver = make_solver(config, backend)
     memory = solver.init(x0)
     batch = len(x0)
     x, aux = x0, aux0
@@ -77,9 +79,7 @@ def iterate(
         still = status == Status.RUNNING
         x = _choose(still, following, x)
         aux = {name: _choose(still, fresh[name], aux[name]) if name in aux else fresh[name] for name in fresh}
-        if (k + 1) % poll == 0 and config.tol > 0 and not still.any():
-            break
-        if config.tol == 0 and poll == 1 and not still.any():
+        if (k + 1) % poll == 0 and not still.any():
             break
     status = torch.where(status == Status.RUNNING, int(Status.MAX_ITER), status).to(torch.int8)
     image = kept.pop("image")

@@ -219,8 +219,23 @@ def test_a_forward_model_of_another_shape_is_refused():
         model_of("deconv", "adaptive-lu")(make_problem("deconv")[0], Crop())
 
 
-def test_an_unknown_backend_is_refused():
-    model = model_of("deconv", "adaptive-lu")
-    model.backend = "eager"
+def test_backends_by_name_agree_and_are_named_in_the_solution():
+    y, A0 = make_problem("deconv")
+    model = model_of("deconv", "adaptive-deq")
+    found = {}
+    for name in ("auto", "eager", "cpp"):
+        model.backend = name
+        with torch.no_grad():
+            found[name] = model(y, A0)
+    assert [found[name].backend for name in ("auto", "eager", "cpp")] == ["cpp", "eager", "cpp"]
+    assert torch.equal(found["auto"].x, found["cpp"].x)
+    torch.testing.assert_close(found["eager"].x, found["cpp"].x, rtol=1e-3, atol=1e-4)
+
+
+def test_a_backend_that_is_unknown_or_cannot_run_here_says_why():
+    model = model_of("deconv", "adaptive-deq")
     with pytest.raises(BackendError, match="info"):
         model.backend = "tpu"
+    model.backend = "cuda"
+    with pytest.raises(BackendError, match="CUDA"):
+        model(*make_problem("deconv"))
