@@ -38,8 +38,8 @@ def shipped_scores() -> str:
     pairs = rows("deconv-model.jsonl")[0]["pairs"]
     head = (
         f"The shipped model on {pairs} held-out synthetic pairs (PSNR in dB without fitting a scale / correlation; "
-        "SNR 5 to 30 dB; wavelet right, wrong by up to 20 % and 0.6 rad, wrong by up to 40 % and 1.2 rad; classical parameters tuned on other "
-        "pairs of each level):\n\n"
+        "SNR 5 to 30 dB; wavelet right, wrong by up to 20 % and 0.6 rad, wrong by up to 40 % and 1.2 rad; classical "
+        "parameters tuned on other pairs of each level):\n\n"
     )
     return head + scores(
         [

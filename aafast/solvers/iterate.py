@@ -47,8 +47,8 @@ def iterate(
     no longer finite (status DIVERGED), or after `config.max_iter` evaluations. What follows a stop is a no-op for that
     sample. keep="best" returns the image of the point of least residual, "last" that of the last point.
     `watch(k, x, f(x))` is called after every evaluation. `backend` is that of the mixing operation.
-    In the solution's aux, "point" is the argument whose image
-    was returned; the other entries are the state after that evaluation.
+    In the solution's aux, "point" is the argument whose image was returned; the other entries are the state after
+    that evaluation.
     """
     solver = make_solver(config, backend)
     memory = solver.init(x0)

@@ -65,7 +65,7 @@ def test_backend_is_the_one_asked_for(shared, monkeypatch):
 
 def test_a_wrong_step_size_is_seen(shared, monkeypatch):
     monkeypatch.setattr("aafast.adaptive.z_solvers.ops.z_step",
-                        lambda z, g, lr, wd, eps: z * (1 - lr * wd) - lr * 1.00001 * g / (g.abs() + eps))
+                        lambda z, g, lr, wd, eps, backend: z * (1 - lr * wd) - lr * 1.00001 * g / (g.abs() + eps))
     path = shared / "golden" / "deblur_adaptive_lu.npz"
     rows = product.check("deblur_adaptive_lu", path, read("deblur_adaptive_lu", path), product.place(None))
     assert {found.check for found in rows if not found.ok} == {f"z-step [{product.place(None).backend}]"}
