@@ -10,7 +10,7 @@ from ..config import ModelConfig
 from ..physics import ForwardModel, WaveletConvolution
 from ..physics.wavelet import correlate_time
 from .prox import initialise
-from .spectral_norm import CONTRACTION, conv_operator_norm, start_vector
+from .spectral_norm import CONTRACTION, conv_operator_norm, identity, start_vector
 
 Theta = dict[str, Tensor]
 
@@ -47,7 +47,6 @@ class MismatchNetwork(nn.Module):
         super().__init__()
         self.start_values = nn.ParameterDict()
         self.normalised: tuple[str, ...] = ()
-        self._scales: dict[str, tuple[tuple[int, int], float]] = {}
 
     def _start(self, name: str, value: Tensor) -> None:
         self.start_values[name] = nn.Parameter(value, requires_grad=False)
@@ -63,22 +62,34 @@ class MismatchNetwork(nn.Module):
         self._start(f"{name}_weight", torch.ones(channels))
         self._start(f"{name}_bias", torch.zeros(channels))
 
+    def _normalise(self, *names: str) -> None:
+        """Take theta's start of these convolutions under spectral normalisation, its norms saved with the model."""
+        self.normalised = names
+        self.register_buffer("sigma", torch.ones(len(names)))
+        self._known: tuple[tuple[int, int], ...] | None = None
+        self.register_load_state_dict_post_hook(MismatchNetwork._loaded)
+
+    @staticmethod
+    def _loaded(network: MismatchNetwork, incompatible: object) -> None:
+        network._known = network._identities()
+
+    def _identities(self) -> tuple[tuple[int, int], ...]:
+        return tuple(identity(self.start_values[name]) for name in self.normalised)
+
+    def refresh(self) -> None:
+        """Bring the norms of theta's start up to date with it; they are held while theta moves in a solve."""
+        if not self.normalised or self._known == self._identities():
+            return
+        weights = [self.start_values[name].detach() for name in self.normalised]
+        norms = [conv_operator_norm(weight, start_vector(weight.shape[0]).to(weight))[0] for weight in weights]
+        self.sigma, self._known = torch.stack(norms), self._identities()
+
     def start(self, samples: int) -> Theta:
         """Fresh copies of theta for a solve: every tensor [samples, ...]."""
-        return {
-            name: (value.detach() * self._scale(name, value)).expand(samples, *value.shape).clone()
-            for name, value in self.start_values.items()
-        }
-
-    def _scale(self, name: str, value: Tensor) -> float:
-        """The factor of spectral normalisation at theta's start, found once for each value and held in a solve."""
-        if name not in self.normalised:
-            return 1.0
-        seen = (value.data_ptr(), value._version)
-        if name not in self._scales or self._scales[name][0] != seen:
-            sigma = conv_operator_norm(value.detach(), start_vector(value.shape[0]).to(value))[0]
-            self._scales[name] = (seen, CONTRACTION / float(sigma))
-        return self._scales[name][1]
+        theta = {name: value.detach() for name, value in self.start_values.items()}
+        for name, sigma in zip(self.normalised, getattr(self, "sigma", ()), strict=True):
+            theta[name] = theta[name] * (CONTRACTION / sigma)
+        return {name: value.expand(samples, *value.shape).clone() for name, value in theta.items()}
 
     def forward(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
         """Return (y_hat, A0 z), both shaped as the measurement."""
@@ -113,7 +124,7 @@ class ConvMismatch(MismatchNetwork):
         self._start_norm("norm2", width)
         self._start_conv("conv3", 1, width)
         if config.normalise:
-            self.normalised = ("conv1_weight", "conv2_weight", "conv3_weight")
+            self._normalise("conv1_weight", "conv2_weight", "conv3_weight")
 
     def stack(self, theta: Theta, image: Tensor) -> Tensor:
         """The three convolutions on an image [B, C, H, W] -> [B, 1, H, W]."""
@@ -216,7 +227,7 @@ class HazeMismatch(MismatchNetwork):
             if index < 3:
                 self._start_norm(f"light_norm{index}", outputs)
         if config.normalise:
-            self.normalised = tuple(f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3"))
+            self._normalise(*(f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3")))
 
     def _layer(self, theta: Theta, name: str, norm: str, image: Tensor) -> Tensor:
         hidden = conv_per_sample(image, theta[f"{name}_weight"], theta[f"{name}_bias"])

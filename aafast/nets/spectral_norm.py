@@ -51,26 +51,38 @@ def conv_operator_norm(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return values[-1].clamp_min(0).sqrt().to(weight), top.view_as(u) / top.norm()
 
 
+def identity(weight: Tensor) -> tuple[int, int]:
+    """What changes whenever a weight does: which parameter it is, and how often it was written."""
+    return id(weight), weight._version
+
+
 class NormalisedConv2d(nn.Conv2d):
     """A 3x3 convolution whose weight is W c / sigma(W), c = 0.3^(1/17).
 
     sigma is found to convergence by `refresh`, which the model calls before a solve and which does nothing while the
-    weight is unchanged; within a solve it is a constant. Gradients of training flow through sigma with its singular
-    vectors held fixed.
+    weight is unchanged; within a solve it is a constant. It is saved with the weights, since finding it from nothing
+    takes seconds. Gradients of training flow through sigma with its singular vectors held fixed.
     """
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = False, **options: Any) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, **options)
         self.register_buffer("u", start_vector(out_channels), persistent=False)
-        self.register_buffer("sigma", torch.ones(()), persistent=False)
-        self._seen: tuple[int, int] | None = None
+        self.register_buffer("sigma", torch.ones(()))
+        self._known: tuple[int, int] | None = None  # the weight that sigma belongs to
+        self._aligned: tuple[int, int] | None = None  # the weight whose singular vector u is
+        self.register_load_state_dict_post_hook(NormalisedConv2d._loaded)
+
+    @staticmethod
+    def _loaded(layer: NormalisedConv2d, incompatible: object) -> None:
+        layer._known = identity(layer.weight)
 
     def refresh(self) -> None:
-        """Bring sigma up to date with the weight."""
-        seen = (self.weight.data_ptr(), self.weight._version)
-        if seen != self._seen:
+        """Bring sigma up to date with the weight, and u where gradients will need it."""
+        now = identity(self.weight)
+        wanted = self._aligned if torch.is_grad_enabled() and self.weight.requires_grad else self._known
+        if now != wanted:
             self.sigma, self.u = conv_operator_norm(self.weight.detach(), self.u.to(self.weight))
-            self._seen = seen
+            self._known = self._aligned = now
 
     def effective_weight(self) -> Tensor:
         """The normalised weight [C_out, C_in, 3, 3]."""
@@ -86,7 +98,7 @@ class NormalisedConv2d(nn.Conv2d):
 
 
 def refresh(module: nn.Module) -> None:
-    """Refresh every normalised convolution below `module`."""
+    """Refresh every normalised layer below `module`."""
     for layer in module.modules():
-        if isinstance(layer, NormalisedConv2d):
+        if layer is not module and callable(getattr(layer, "refresh", None)):
             layer.refresh()

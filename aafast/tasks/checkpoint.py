@@ -14,6 +14,7 @@ import torch
 from ..adaptive import Model
 from ..config import ModelConfig
 from ..errors import CheckpointError, describe, require
+from ..nets.spectral_norm import refresh
 from .build import build_from
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
@@ -31,6 +32,7 @@ def save(model: Model, folder: str | os.PathLike[str], **card: Any) -> Path:
     """Write weights and card (settings, and whatever else is given) into `folder`, each file whole or not at all."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
+    refresh(model)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     blob = require("safetensors.torch", extra="all").save(tensors)
     text = json.dumps({"format": FORMAT, "config": model.config.to_dict(), **card}, indent=2, sort_keys=True)

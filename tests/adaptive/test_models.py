@@ -5,6 +5,7 @@ import torch
 
 from aafast.config import METHODS, FixedPointConfig, InnerSolver
 from aafast.errors import BackendError, InputError
+from aafast.nets.spectral_norm import refresh
 from aafast.physics import WaveletConvolution
 from aafast.solvers import Status
 from aafast.tasks import build
@@ -45,6 +46,7 @@ def test_shared_theta_is_the_authors_option_and_ties_the_batch(method):
 def test_nothing_survives_a_solve(task, method):
     model = model_of(task, method)
     y, A0 = make_problem(task)
+    refresh(model)  # norms belong to the weights, not to a solve
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         first, second = model(y, A0), model(y, A0)

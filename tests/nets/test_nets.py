@@ -7,7 +7,7 @@ from aafast.nets import ProximalNetwork, build_residual
 from aafast.nets import spectral_norm as sn
 from aafast.nets.residual import conv_per_sample, group_norm_per_sample
 from aafast.physics import GaussianBlur, Haze, WaveletConvolution
-from aafast.tasks import settings
+from aafast.tasks import build, load, save, settings
 
 
 def dense_norm(weight):
@@ -36,6 +36,29 @@ def test_spectral_norm_follows_the_weights_and_is_frozen_between():
         layer.weight.mul_(5)
     layer.refresh()
     torch.testing.assert_close(layer.effective_weight(), before, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("task", ["deblur", "defog"])
+def test_norms_are_found_once_and_saved_with_the_weights(task, tmp_path, monkeypatch):
+    model = build(task, "adaptive-deq", channels=8, residual_channels=8, depth=3, seed=1)
+    save(model, tmp_path)
+    monkeypatch.setattr("aafast.nets.spectral_norm.conv_operator_norm", pytest.fail)
+    monkeypatch.setattr("aafast.nets.residual.conv_operator_norm", pytest.fail)
+    again = load(tmp_path)
+    with torch.no_grad():
+        sn.refresh(again)
+        for name, value in again.residual.start(1).items():
+            assert torch.equal(value, model.residual.start(1)[name])
+        assert torch.equal(again.prox.R[0].effective_weight(), model.prox.R[0].effective_weight())
+
+
+def test_training_after_loading_finds_the_singular_vector_again(tmp_path):
+    save(build("deblur", "adaptive-deq", channels=8, residual_channels=8, depth=3, seed=1), tmp_path)
+    layer = load(tmp_path).prox.R[2]
+    layer.refresh()
+    with torch.no_grad():
+        frozen = layer.effective_weight()
+    torch.testing.assert_close(layer.effective_weight().detach(), frozen, rtol=1e-4, atol=0)
 
 
 def test_spectral_norm_gradient_is_that_of_the_scaled_weight():
