@@ -13,7 +13,7 @@ import torch
 
 from ..adaptive import Model
 from ..config import ModelConfig
-from ..errors import CheckpointError, describe, require
+from ..errors import CheckpointError, FileError, describe, require
 from ..nets.spectral_norm import refresh
 from .build import build_from
 
@@ -30,8 +30,7 @@ def shipped() -> dict[str, Path]:
 
 def save(model: Model, folder: str | os.PathLike[str], **card: Any) -> Path:
     """Write weights and card (settings, and whatever else is given) into `folder`, each file whole or not at all."""
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    target = make_folder(folder)
     refresh(model)
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     blob = require("safetensors.torch", extra="all").save(tensors)
@@ -42,6 +41,21 @@ def save(model: Model, folder: str | os.PathLike[str], **card: Any) -> Path:
         os.chmod(file.name, 0o644)
         os.replace(file.name, target / name)
     return target
+
+
+def make_folder(folder: str | os.PathLike[str]) -> Path:
+    """The folder of a model, made where it is missing; FileError where that, or writing into it, is not possible."""
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise FileError(
+            describe(
+                f"folder of the model {path}", error.strerror, "a folder that can be written", "Choose another one"
+            )
+        ) from error
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import os
 import platform
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from ..errors import AafastError, CheckpointError, InputError, describe, require
 from ..physics import WaveletConvolution
 from ..reconstruct import check_device
 from ..solvers import Status
-from ..tasks import build, build_from, save
+from ..tasks import build, build_from, make_folder, save
 
 STATE, CURVE = "training.safetensors", "curve.jsonl"
 # Small enough for a CPU, and without GroupNorm: the answer at a sample depends on its neighbourhood alone, so a
@@ -98,7 +97,7 @@ class Trainer:
             raise InputError(
                 describe("training plan", f"{plan.steps} steps of {plan.batch}", "at least one of each", "Raise them")
             )
-        self.plan, self.out, self.device = plan, Path(out), torch.device(device)
+        self.plan, self.out, self.device = plan, make_folder(out), torch.device(device)
         self.model = build("deconv", plan.method, seed=plan.seed, **plan.settings).to(self.device)
         self.average = build("deconv", plan.method, seed=plan.seed, **plan.settings).to(self.device)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import aafast
-from aafast.errors import BackendError, CheckpointError, InputError
+from aafast.errors import BackendError, CheckpointError, FileError, InputError
 from aafast.tasks import build, load, save, settings, shipped
 
 SMALL = {"channels": 8, "residual_channels": 8, "depth": 3}
@@ -112,6 +112,12 @@ def test_a_bad_card_is_refused(tmp_path, text):
     (folder / "card.json").write_text(text)
     with pytest.raises(CheckpointError):
         load(folder)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(FileError, match="folder of the model"):
+        save(build("deconv", "adaptive-lu", **SMALL), tmp_path / "file" / "m")
 
 
 def test_nan_weights_are_refused(tmp_path):
