@@ -35,7 +35,8 @@ def adamw(problem: Problem, state: Aux, z: Tensor) -> Updated:
         for name, g in gradients.items():
             value = theta[name]
             shape = (-1, *(1,) * (value.ndim - 1))
-            counts = count[: len(value)]  # equal over the batch while theta is shared
+            # A sample that has stopped counts no further; a theta shared by all goes on with those that run.
+            counts = count if len(value) == len(count) else count.amax(0, keepdim=True)
             first[name] = torch.lerp(first[name], g, 1 - _BETA1)
             second[name] = second[name] * _BETA2 + (1 - _BETA2) * g * g
             size = (inner.lr / (1 - _BETA1**counts)).view(shape).to(value.dtype)
@@ -56,7 +57,10 @@ def gradient(problem: Problem, state: Aux, z: Tensor) -> Updated:
 
 
 def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
-    """dw = argmin ||y - A0 z - f_conv - dw * z||^2 + damping (tr G / K) ||dw||^2, G the Gram matrix of shifts of z."""
+    """dw = argmin ||y - A0 z - f_conv - dw * z||^2 + damping (tr G / K) ||dw||^2, G the Gram matrix of shifts of z.
+
+    dw stays as it is where that system is singular (no damping and z = 0).
+    """
     theta = theta_of(state)
     dw = theta.get("dw")
     if dw is None:
@@ -83,7 +87,8 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     trace = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)
     eye = torch.eye(taps, dtype=gram.dtype, device=gram.device)
     damped = gram + (problem.config.theta_solver.damping * trace)[:, None, None] * eye
-    theta["dw"] = torch.linalg.solve(damped, right)
+    solved, singular = torch.linalg.solve_ex(damped, right)
+    theta["dw"] = torch.where((singular != 0)[:, None], dw, solved)
     return theta, *moments_of(state)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import ModelConfig
+from ..errors import InputError, describe
 from ..physics import ForwardModel, WaveletConvolution
 from ..physics.wavelet import correlate_time
 from .prox import initialise
-from .spectral_norm import CONTRACTION, conv_operator_norm, identity, start_vector
+from .spectral_norm import CONTRACTION, Written, conv_operator_norm, start_vector, was_loaded
 
 Theta = dict[str, Tensor]
 
@@ -66,23 +69,36 @@ class MismatchNetwork(nn.Module):
         """Take theta's start of these convolutions under spectral normalisation, its norms saved with the model."""
         self.normalised = names
         self.register_buffer("sigma", torch.ones(len(names)))
-        self._known: tuple[tuple[int, int], ...] | None = None
+        self._known: tuple[Written, ...] | None = None  # the weights that sigma belongs to
         self.register_load_state_dict_post_hook(MismatchNetwork._loaded)
 
     @staticmethod
-    def _loaded(network: MismatchNetwork, incompatible: object) -> None:
-        network._known = network._identities()
+    def _loaded(network: MismatchNetwork, incompatible: Any) -> None:
+        network._known = network._written() if was_loaded(incompatible) else None
 
-    def _identities(self) -> tuple[tuple[int, int], ...]:
-        return tuple(identity(self.start_values[name]) for name in self.normalised)
+    def _apply(self, fn: Any, recurse: bool = True) -> MismatchNetwork:
+        known = bool(self.normalised) and self._is_known()  # a move takes the norms along with the weights
+        super()._apply(fn, recurse)
+        if known:
+            self._known = self._written()
+        return self
+
+    def _written(self) -> tuple[Written, ...]:
+        return tuple(Written.now(self.start_values[name]) for name in self.normalised)
+
+    def _is_known(self) -> bool:
+        weights = [self.start_values[name] for name in self.normalised]
+        return self._known is not None and all(
+            known.is_still(weight) for known, weight in zip(self._known, weights, strict=True)
+        )
 
     def refresh(self) -> None:
         """Bring the norms of theta's start up to date with it; they are held while theta moves in a solve."""
-        if not self.normalised or self._known == self._identities():
+        if not self.normalised or self._is_known():
             return
         weights = [self.start_values[name].detach() for name in self.normalised]
         norms = [conv_operator_norm(weight, start_vector(weight.shape[0]).to(weight))[0] for weight in weights]
-        self.sigma, self._known = torch.stack(norms), self._identities()
+        self.sigma, self._known = torch.stack(norms), self._written()
 
     def start(self, samples: int) -> Theta:
         """Fresh copies of theta for a solve: every tensor [samples, ...]."""
@@ -152,7 +168,7 @@ class WaveletMismatch(ConvMismatch):
 
     def linearised(self, theta: Theta, A0: ForwardModel) -> ForwardModel:
         estimate = self.wavelet(theta, A0)
-        return A0 if estimate is None else WaveletConvolution(estimate)
+        return A0 if estimate is None else WaveletConvolution.unchecked(estimate)
 
     def wavelet(self, theta: Theta, A0: ForwardModel) -> Tensor | None:
         if not isinstance(A0, WaveletConvolution):
@@ -188,6 +204,26 @@ class WaveletFeatureMismatch(ConvMismatch):
             self._start(f"{name}_bias", torch.zeros(outputs))
             self._start_norm(f"batch{name[-1]}", outputs)
 
+    def _wavelets(self, nominal: Tensor, A0: ForwardModel) -> Tensor:
+        """The wavelets [B, 51] of a batch this network can take, else InputError."""
+        found, taps = A0.features(), self.start_values["linear1_weight"].shape[1]
+        batch, _, *size = nominal.shape
+        if not isinstance(found, Tensor) or found.ndim != 2 or found.shape[1] != taps:
+            got = list(found.shape) if isinstance(found, Tensor) else f"none from {type(A0).__name__}"
+            raise InputError(
+                describe("wavelets of A0", got, f"[B, {taps}]", f"Pass a WaveletConvolution of {taps} taps")
+            )
+        if batch < 2 or tuple(size) != self.SHAPE:
+            raise InputError(
+                describe(
+                    'shape of y for the residual "wavelet-mlp"',
+                    list(nominal.shape),
+                    f"[B, 1, {self.SHAPE[0]}, {self.SHAPE[1]}] with B >= 2",
+                    'Use the residual "wavelet", which takes any size',
+                )
+            )
+        return found.expand(batch, -1)
+
     def features(self, theta: Theta, wavelets: Tensor) -> Tensor:
         """The second channel [B, 1, 128, 50] from the wavelets [B, 51]."""
         hidden = wavelets
@@ -205,7 +241,7 @@ class WaveletFeatureMismatch(ConvMismatch):
         return hidden.reshape(-1, 1, *self.SHAPE)
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
-        wavelets = A0.features()
+        wavelets = self._wavelets(nominal, A0)
         return nominal + self.stack(theta, torch.cat([nominal, self.features(theta, wavelets)], dim=1))
 
 
@@ -233,8 +269,18 @@ class HazeMismatch(MismatchNetwork):
         hidden = conv_per_sample(image, theta[f"{name}_weight"], theta[f"{name}_bias"])
         return F.gelu(group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups))
 
+    def _depth(self, z: Tensor, A0: ForwardModel) -> Tensor:
+        """The depth map of every sample [B, 1, H, W], else InputError."""
+        found, wanted = A0.features(), (len(z), 1, *z.shape[2:])
+        if not isinstance(found, Tensor) or found.shape not in (wanted, (1, *wanted[1:])):
+            got = list(found.shape) if isinstance(found, Tensor) else f"none from {type(A0).__name__}"
+            raise InputError(
+                describe("depth maps of A0", got, f"{list(wanted)}, or one for all", "Pass a Haze with its depth")
+            )
+        return found.expand(wanted)
+
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
-        hidden = self._layer(theta, "trans1", "trans_norm1", A0.features())
+        hidden = self._layer(theta, "trans1", "trans_norm1", self._depth(z, A0))
         transmission = torch.sigmoid(conv_per_sample(hidden, theta["trans2_weight"], theta["trans2_bias"]))
         light = self._layer(theta, "light1", "light_norm1", z)
         light = self._layer(theta, "light2", "light_norm2", light)

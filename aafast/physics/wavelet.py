@@ -64,7 +64,17 @@ class WaveletConvolution(ForwardModel):
                 )
             )
         self.wavelet = wavelet.reshape(-1, wavelet.shape[-1])
-        self._factor: tuple[tuple[int, float], Tensor] | None = None
+        self._factor: tuple[tuple[int, float, int], Tensor] | None = None
+
+    @classmethod
+    def unchecked(cls, wavelet: Tensor) -> WaveletConvolution:
+        """The model of wavelets [1 or B, K] that were checked before, or that a solver has moved.
+
+        Looking at their values would end a whole batch where one sample has diverged, and would wait for the device.
+        """
+        model = cls.__new__(cls)
+        model.wavelet, model._factor = wavelet, None
+        return model
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 4 or x.shape[1] != 1:
@@ -101,20 +111,36 @@ class WaveletConvolution(ForwardModel):
         return torch.where((lag >= 0) & (lag < taps), dense, 0)
 
     def solve_normal(self, rhs: Tensor, mu: float) -> Tensor:
-        """Solve (A^T A + mu I) z = rhs by a Cholesky factor per wavelet, kept for the next call; [B, 1, T, X]."""
+        """Solve (A^T A + mu I) z = rhs by a Cholesky factor per wavelet, kept for the next call; [B, 1, T, X].
+
+        z is NaN for a wavelet whose system is not positive definite in its precision (mu too small, or not finite).
+        """
         self._check(rhs)
-        key = (rhs.shape[2], mu)
-        if self._factor is None or self._factor[0] != key:
-            dense = self.matrix(rhs.shape[2])
-            eye = torch.eye(rhs.shape[2], dtype=dense.dtype, device=dense.device)
-            self._factor = (key, torch.linalg.cholesky(dense.mT @ dense + mu * eye))
-        factor = self._factor[1]
+        factor = self._cholesky(rhs.shape[2], mu)
         if len(factor) == 1:  # one factor for all: every trace of the batch is a column of one system
             batch, _, time, traces = rhs.shape
             columns = rhs[:, 0].transpose(0, 1).reshape(time, batch * traces)
             solved = torch.cholesky_solve(columns, factor[0])
             return solved.reshape(time, batch, traces).transpose(0, 1).unsqueeze(1)
         return torch.cholesky_solve(rhs[:, 0], factor).unsqueeze(1)
+
+    def _cholesky(self, time: int, mu: float) -> Tensor:
+        """The factor of A^T A + mu I on traces of `time` samples: [1 or B, T, T]."""
+        wavelet = self.wavelet
+        if wavelet.is_inference() or (torch.is_grad_enabled() and wavelet.requires_grad):
+            return self._factorise(time, mu)  # its writes are not counted, or a graph belongs to one backward alone
+        key = (time, mu, wavelet._version)
+        kept = self._factor  # read once: another thread may put its own there
+        if kept is None or kept[0] != key:
+            with torch.inference_mode(False), torch.no_grad():  # what is kept may be met again in training
+                kept = self._factor = (key, self._factorise(time, mu))
+        return kept[1]
+
+    def _factorise(self, time: int, mu: float) -> Tensor:
+        dense = self.matrix(time)
+        eye = torch.eye(time, dtype=dense.dtype, device=dense.device)
+        factor, failed = torch.linalg.cholesky_ex(dense.mT @ dense + mu * eye)
+        return torch.where((failed != 0)[:, None, None], float("nan"), factor)
 
     def features(self) -> Tensor:
         """The wavelets [1 or B, K]."""
@@ -123,11 +149,11 @@ class WaveletConvolution(ForwardModel):
     def select(self, index: int) -> WaveletConvolution:
         if len(self.wavelet) == 1:
             return self
-        return WaveletConvolution(self.wavelet[index : index + 1])
+        return WaveletConvolution.unchecked(self.wavelet[index : index + 1])
 
     def tensors(self) -> dict[str, Tensor]:
         return {"wavelet": self.wavelet}
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> WaveletConvolution:
         moved = self.wavelet.to(device=device, dtype=dtype)
-        return self if moved is self.wavelet else WaveletConvolution(moved)
+        return self if moved is self.wavelet else WaveletConvolution.unchecked(moved)

@@ -82,11 +82,10 @@ def learning_rate(plan: TrainingPlan, step: int) -> float:
 @torch.no_grad()
 def validate(model: Model, batch: SeismicBatch) -> dict[str, float]:
     """Signal-to-error ratio in dB of the model and of the data themselves on held-out pairs."""
-    solution = model(batch.y, WaveletConvolution(batch.w_nominal))
-    return {
-        "ser_db": decibel(relative_error(solution.x, batch.x)),
-        "input_ser_db": decibel(relative_error(batch.y, batch.x)),
-    }
+    device = next(model.parameters()).device
+    y, x, nominal = (t.to(device) for t in (batch.y, batch.x, batch.w_nominal))
+    solution = model(y, WaveletConvolution(nominal))
+    return {"ser_db": decibel(relative_error(solution.x, x)), "input_ser_db": decibel(relative_error(y, x))}
 
 
 class Trainer:

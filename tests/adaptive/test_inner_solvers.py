@@ -105,6 +105,16 @@ def test_theta_adamw_is_torchs(task, scope):
         torch.testing.assert_close(theta_of(state)[name], leaf.detach(), rtol=1e-9, atol=1e-13)
 
 
+def test_a_stopped_sample_leaves_the_moments_of_a_shared_theta_alone():
+    prob, theta = problem("deconv", scope="batch", theta_solver=InnerSolver("adamw", lr=1e-3))
+    state = initial(prob.y, theta)
+    found = []
+    for counts in ([5, 5, 5], [1, 5, 5]):
+        state["count"] = torch.tensor(counts)
+        found.append(update_theta(prob, state, prob.y)[0]["dw"])
+    assert torch.equal(*found)
+
+
 def test_theta_steps_lower_the_misfit(task):
     for solver in (InnerSolver("adamw", lr=1e-3, steps=4), InnerSolver("gradient", lr=1e-3, steps=4)):
         prob, theta = problem(task, theta_solver=solver)
@@ -137,6 +147,22 @@ def test_least_squares_finds_the_wavelet_error_from_the_true_reflectivity(scope)
     found, _, _ = update_theta(prob, initial(z, residual.start(1 if scope == "batch" else 2)), z)
     estimate = residual.wavelet(found, prob.A0)
     torch.testing.assert_close(estimate, true.expand_as(estimate), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.1])
+def test_least_squares_keeps_dw_where_there_is_nothing_to_fit(damping):
+    solver = InnerSolver("least-squares", damping=damping)
+    prob, theta = problem("deconv", theta_solver=solver, perturb=0.05)
+    z = prob.y.clone()
+    z[0] = 0
+    found, _, _ = update_theta(prob, initial(z, theta), z)
+    rest = {name: value[1:2] for name, value in theta.items()}
+    assert torch.isfinite(found["dw"]).all()
+    if not damping:
+        assert torch.equal(found["dw"][0], theta["dw"][0])
+    one = Problem(prob.y[1:2], prob.A0.select(1), prob.residual, prob.config)
+    expected, _, _ = update_theta(one, initial(z[1:2], rest), z[1:2])
+    torch.testing.assert_close(found["dw"][1:2], expected["dw"], rtol=1e-8, atol=1e-10)
 
 
 def test_least_squares_needs_a_wavelet_correction():

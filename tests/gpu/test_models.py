@@ -6,6 +6,7 @@ import torch
 from aafast.config import METHODS
 from aafast.physics import GaussianBlur, Haze, WaveletConvolution
 from aafast.tasks import build
+from aafast.training import Trainer, TrainingPlan
 
 SMALL = {"channels": 8, "residual_channels": 8, "depth": 3}
 
@@ -42,3 +43,10 @@ def test_a_sample_does_not_depend_on_its_batch(method):
         together = model(y.cuda(), A0.to("cuda")).x
         alone = model(y[1:2].cuda(), A0.select(1).to("cuda")).x
     torch.testing.assert_close(together[1:2], alone, rtol=1e-8, atol=1e-10)
+
+
+def test_training_and_its_validation_run_on_the_device(tmp_path):
+    settings = {"channels": 8, "depth": 3, "residual_channels": 8, "iterations": 2}
+    plan = TrainingPlan(steps=2, batch=2, shape=(32, 16), warm_up=1, settings=settings, shipped={})
+    Trainer(plan, tmp_path, device="cuda").run(log=lambda line: None, save_every=1)
+    assert len((tmp_path / "curve.jsonl").read_text().splitlines()) == 2

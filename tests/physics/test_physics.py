@@ -89,6 +89,49 @@ def test_closed_form_solves_the_normal_equations(name):
     torch.testing.assert_close(back, rhs, rtol=1e-10, atol=1e-10)
 
 
+def closed_form(wavelet, rhs):
+    return WaveletConvolution(wavelet).solve_normal(rhs, 0.3)
+
+
+def test_the_kept_factor_follows_the_wavelet():
+    wavelet, rhs = torch.randn(11, dtype=DOUBLE), torch.randn(1, 1, 20, 8, dtype=DOUBLE)
+    model = WaveletConvolution(wavelet)
+    model.solve_normal(rhs, 0.3)
+    wavelet.mul_(2)
+    torch.testing.assert_close(model.solve_normal(rhs, 0.3), closed_form(wavelet.clone(), rhs), rtol=0, atol=0)
+
+
+def test_the_kept_factor_belongs_to_no_gradient_and_no_inference_mode():
+    wavelet = torch.randn(11, dtype=DOUBLE, requires_grad=True)
+    rhs = torch.randn(1, 1, 12, 8, dtype=DOUBLE, requires_grad=True)
+    model = WaveletConvolution(wavelet)
+    with torch.no_grad():
+        model.solve_normal(rhs, 0.3)
+    for _ in range(2):  # a kept graph would be gone at the second backward
+        model.solve_normal(rhs, 0.3).square().sum().backward()
+    assert wavelet.grad.any() and rhs.grad.any()
+    assert torch.autograd.gradcheck(closed_form, (wavelet, rhs), fast_mode=True)
+    fixed = WaveletConvolution(wavelet.detach())
+    with torch.inference_mode():
+        fixed.solve_normal(rhs.detach(), 0.3)
+    fixed.solve_normal(rhs, 0.3).sum().backward()
+
+
+def test_a_closed_form_that_fails_spoils_its_own_sample_alone():
+    wavelets, rhs = torch.randn(2, 11, dtype=DOUBLE), torch.randn(2, 1, 20, 8, dtype=DOUBLE)
+    moved = wavelets.clone()
+    moved[0] = float("inf")
+    z = WaveletConvolution.unchecked(moved).solve_normal(rhs, 0.3)
+    assert z[0].isnan().all()
+    torch.testing.assert_close(z[1:], closed_form(wavelets[1:], rhs[1:]), rtol=1e-12, atol=1e-12)
+
+
+def test_the_norm_of_a_sample_does_not_depend_on_its_place_in_the_batch():
+    blur = GaussianBlur(torch.rand(5, 5, dtype=DOUBLE))
+    found = super(GaussianBlur, blur).norm(torch.zeros(3, 1, 20, 20, dtype=DOUBLE))
+    torch.testing.assert_close(found, found[:1].expand(3), rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize("name", ["wavelet-each", "blur-each", "haze"])
 def test_selecting_a_sample_gives_that_samples_answer(name):
     model, shape = models()[name]
@@ -133,6 +176,8 @@ def test_a_users_own_model_gets_its_gradient_from_the_adjoint():
         (lambda: Haze(torch.ones(8, 8)), "B, 1, H, W"),
         (lambda: Haze(-torch.ones(1, 1, 8, 8)), "negative"),
         (lambda: Haze(torch.ones(1, 1, 8, 8), beta=-1.0), "beta"),
+        (lambda: Haze(torch.ones(1, 1, 8, 8), airlight=float("nan")), "airlight"),
+        (lambda: Haze(torch.ones(3, 1, 8, 8), beta=torch.ones(2)).A(torch.ones(3, 3, 8, 8)), "batch size 3"),
         (lambda: Haze(torch.ones(1, 1, 8, 8)).A(torch.ones(1, 3, 9, 8)), "Resample"),
         (lambda: as_forward_model(object()), "A_adjoint"),
     ],
