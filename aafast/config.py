@@ -15,6 +15,7 @@ THETA_SOLVERS = ("none", "adamw", "gradient", "least-squares")
 GRADIENTS = ("unrolled", "one-step", "phantom", "implicit")
 SCOPES = ("sample", "batch")
 OFFSETS = ("none", "subtract", "residual")
+RESIDUALS = ("none", "conv", "wavelet", "wavelet-mlp", "haze")
 FIXED_POINT = ("anderson", "picard")
 
 
@@ -97,9 +98,27 @@ class ModelConfig:
         check_choice("z solver", self.z_solver.name, Z_SOLVERS)
         check_choice("theta solver", self.theta_solver.name, THETA_SOLVERS)
         check_choice("gradient mode", self.gradient, GRADIENTS)
-        if self.norm == "group" and self.channels % self.groups:
+        check_choice("residual", self.residual, RESIDUALS)
+        grouped = {"channels": self.norm == "group", "residual_channels": self.residual != "none"}
+        least = {"image_channels": 1, "depth": 2, "channels": 1, "groups": 1, "residual_channels": 1}
+        for name, low in {**least, "iterations": 1, "taps": 1, "phantom_steps": 1}.items():
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < low:
+                raise InputError(describe(name, repr(getattr(self, name)), f"a whole number >= {low}", "Change it"))
+        for name, normed in grouped.items():
+            if normed and getattr(self, name) % self.groups:
+                raise InputError(
+                    describe(name, getattr(self, name), f"a multiple of the {self.groups} groups", "Change one of them")
+                )
+        if self.z_solver.name == "exact" and not self.lam > 0:
+            raise InputError(describe('lam for the z solver "exact"', self.lam, "a positive number", "Raise it"))
+        if self.residual == "wavelet-mlp" and self.theta_scope != "batch":
             raise InputError(
-                describe("channels", self.channels, f"a multiple of the {self.groups} groups", "Change one of them")
+                describe(
+                    'theta scope of the residual "wavelet-mlp"',
+                    self.theta_scope,
+                    "batch: its BatchNorm ties the samples together",
+                    'Use theta_scope="batch", or the residual "wavelet"',
+                )
             )
         if self.taps % 2 == 0:
             raise InputError(describe("taps", self.taps, "an odd number", "Add or drop one tap"))
@@ -110,13 +129,15 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Rebuild settings from `to_dict`; raise CheckpointError on an unknown or missing field."""
+        """Rebuild settings from `to_dict`; raise CheckpointError on an unknown, missing or bad field."""
         try:
             parts = dict(values)
             parts["z_solver"] = InnerSolver(**parts["z_solver"])
             parts["theta_solver"] = InnerSolver(**parts["theta_solver"])
             parts["fixed_point"] = FixedPointConfig(**parts["fixed_point"])
             return cls(**parts)
+        except InputError as error:
+            raise CheckpointError(f"settings of a model, {error}") from error
         except (KeyError, TypeError) as error:
             raise CheckpointError(
                 describe("model settings", str(error), f"the fields of {cls.__name__}", "Save the model again")

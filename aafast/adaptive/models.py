@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ..config import FixedPointConfig, ModelConfig
 from ..errors import BackendError, InputError, describe
 from ..nets import ProximalNetwork, build_residual
 from ..nets.spectral_norm import refresh
-from ..physics import ForwardModel, as_forward_model
+from ..physics import ForwardModel, GivenForwardModel, as_forward_model
 from ..solvers import Solution, iterate, join
 from ..solvers.adjoint import implicit, one_step, phantom
 from .objective import Problem
@@ -28,7 +29,8 @@ class Model(nn.Module):
 
     y: [B, C, H, W], float32 or float64 (float16 and bfloat16 are computed in the model's own type and returned in
     theirs), H and W from 8, on the model's device. A0: a ForwardModel, or any object with `A` and `A_adjoint`.
-    Returns a Solution. Raises InputError on tensors that do not fit, BackendError on a backend that cannot run.
+    Returns a Solution, without a graph where gradients are off. Raises InputError on tensors that do not fit,
+    BackendError on a backend that cannot run.
     """
 
     method = ""
@@ -41,7 +43,7 @@ class Model(nn.Module):
             )
         self.config = config
         self.prox = ProximalNetwork(config)
-        self.eta = nn.Parameter(torch.tensor([config.eta]))
+        self.eta = nn.Parameter(torch.tensor([float(config.eta)]))
         self._backend = "auto"
 
     @property
@@ -64,6 +66,11 @@ class Model(nn.Module):
     def forward(self, y: Tensor, A0: Any) -> Solution:
         given = check_image("y", y, self.config.image_channels).dtype
         model = as_forward_model(A0)
+        if torch.is_inference_mode_enabled():
+            # z and theta descend by gradients, which inference mode does not record; nor may it keep its tensors.
+            with torch.inference_mode(False), torch.no_grad():
+                own = any(tensor.is_inference() for tensor in model.tensors().values())
+                return self.forward(y.clone(), copy.deepcopy(model) if own else model)
         weight = self.eta
         check_same_device(y, **{"the model's weights": weight}, **model.tensors())
         y = y.detach().to(weight.dtype).contiguous()
@@ -82,22 +89,40 @@ class Model(nn.Module):
         return solution
 
     def _check_problem(self, y: Tensor, A0: ForwardModel) -> None:
-        shape = A0.A(y[:1] if len(y) == 1 else y).shape
-        if shape != y.shape:
-            raise InputError(
-                describe(
-                    "shape of A0(y)",
-                    list(shape),
-                    f"{list(y.shape)}, the shape of y",
-                    "These models need a forward model whose image has the measurement's shape",
+        """Raise InputError unless A0 maps an image like y to one like y; a user's own model is looked at closer."""
+        given = isinstance(A0, GivenForwardModel)
+        for name, apply in {"A0(y)": A0.A, **({"the adjoint of A0": A0.A_adjoint} if given else {})}.items():
+            with torch.no_grad():
+                image = apply(y)
+            if not isinstance(image, Tensor):
+                raise InputError(describe(name, type(image).__name__, "a torch.Tensor", "Convert it in A0's class"))
+            if image.shape != y.shape:
+                raise InputError(
+                    describe(
+                        f"shape of {name}",
+                        list(image.shape),
+                        f"{list(y.shape)}, the shape of y",
+                        "These models need a forward model whose image has the measurement's shape; one with "
+                        "parameters per sample needs a method select(index)",
+                    )
                 )
-            )
+            if given and (image.dtype != y.dtype or image.device != y.device):
+                raise InputError(
+                    describe(
+                        f"type of {name}",
+                        f"{image.dtype} on {image.device}",
+                        f"{y.dtype} on {y.device}, as the argument",
+                        "Return tensors of the dtype and device of the argument",
+                    )
+                )
 
     def _solve_samples(self, y: Tensor, A0: ForwardModel) -> Solution:
         # On a CPU the samples are solved one by one: libraries choose other algorithms for other batch sizes, and a
         # sample's answer must not depend on its neighbours to the last bit.
         if len(y) == 1 or y.device.type != "cpu" or self.config.theta_scope == "batch":
             return self.solve(y, A0)
+        if isinstance(A0, GivenForwardModel):
+            self._check_problem(y[:1], A0.select(0))
         return join([self.solve(y[i : i + 1].clone(), A0.select(i)) for i in range(len(y))])
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
@@ -186,7 +211,7 @@ class AdaptiveDEQ(_Adaptive):
         elif config.gradient == "phantom":
             solution.x = phantom(phi, point, solution.x, config.phantom_steps)
         else:
-            solution.x = implicit(phi, point, solution.x, config.fixed_point)
+            solution.x = implicit(phi, point, solution.x, config.fixed_point, self._backend)
         return solution
 
 

@@ -9,7 +9,7 @@ from ..nets.prox import ProximalNetwork
 from .objective import Problem
 from .state import Aux, theta_of, updated
 from .theta_solvers import update_theta
-from .z_solvers import update_z
+from .z_solvers import SMOOTH, update_z
 
 
 class AdaptiveStep:
@@ -51,6 +51,6 @@ class PhiMap:
     def __call__(self, x: Tensor) -> Tensor:
         inner = self.step.problem.config.z_solver
         z = self.state["z"]
-        if inner.differentiate:
+        if inner.differentiate and inner.name in SMOOTH:
             z = update_z(self.step.problem, theta_of(self.state), z, x)
         return self.step.prox_step(x, z)

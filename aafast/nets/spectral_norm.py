@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,9 +51,25 @@ def conv_operator_norm(weight: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return values[-1].clamp_min(0).sqrt().to(weight), top.view_as(u) / top.norm()
 
 
-def identity(weight: Tensor) -> tuple[int, int]:
-    """What changes whenever a weight does: which parameter it is, and how often it was written."""
-    return id(weight), weight._version
+class Written(NamedTuple):
+    """A weight at one moment: its memory (held, so that no other weight can come to lie there) and count of writes."""
+
+    memory: Tensor
+    count: int
+
+    @classmethod
+    def now(cls, weight: Tensor) -> Written:
+        return cls(weight.detach(), 0 if weight.is_inference() else weight._version)
+
+    def is_still(self, weight: Tensor) -> bool:
+        """Whether `weight` is in the same memory and was not written since; writes through `.data` go unseen."""
+        now = Written.now(weight)
+        return self.count == now.count and self.memory.data_ptr() == weight.data_ptr()
+
+
+def was_loaded(incompatible: Any) -> bool:
+    """Whether a state that was loaded brought norms along with its weights."""
+    return not any(key.rpartition(".")[2] == "sigma" for key in incompatible.missing_keys)
 
 
 class NormalisedConv2d(nn.Conv2d):
@@ -68,21 +84,27 @@ class NormalisedConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, **options)
         self.register_buffer("u", start_vector(out_channels), persistent=False)
         self.register_buffer("sigma", torch.ones(()))
-        self._known: tuple[int, int] | None = None  # the weight that sigma belongs to
-        self._aligned: tuple[int, int] | None = None  # the weight whose singular vector u is
+        self._known: Written | None = None  # the weight that sigma belongs to
+        self._aligned: Written | None = None  # the weight whose singular vector u is
         self.register_load_state_dict_post_hook(NormalisedConv2d._loaded)
 
     @staticmethod
-    def _loaded(layer: NormalisedConv2d, incompatible: object) -> None:
-        layer._known = identity(layer.weight)
+    def _loaded(layer: NormalisedConv2d, incompatible: Any) -> None:
+        layer._known = Written.now(layer.weight) if was_loaded(incompatible) else None
+
+    def _apply(self, fn: Any, recurse: bool = True) -> NormalisedConv2d:
+        # A move to another device or dtype takes weight, sigma and u along: what belonged together still does.
+        kept = [known is not None and known.is_still(self.weight) for known in (self._known, self._aligned)]
+        super()._apply(fn, recurse)
+        self._known, self._aligned = (Written.now(self.weight) if good else None for good in kept)
+        return self
 
     def refresh(self) -> None:
         """Bring sigma up to date with the weight, and u where gradients will need it."""
-        now = identity(self.weight)
         wanted = self._aligned if torch.is_grad_enabled() and self.weight.requires_grad else self._known
-        if now != wanted:
+        if wanted is None or not wanted.is_still(self.weight):
             self.sigma, self.u = conv_operator_norm(self.weight.detach(), self.u.to(self.weight))
-            self._known = self._aligned = now
+            self._known = self._aligned = Written.now(self.weight)
 
     def effective_weight(self) -> Tensor:
         """The normalised weight [C_out, C_in, 3, 3]."""

@@ -33,6 +33,8 @@ class Haze(ForwardModel):
         self.airlight = light.reshape((1,) * (2 - light.ndim) + tuple(light.shape))[..., None, None]
         if not torch.isfinite(self.beta).all() or (self.beta < 0).any():
             raise InputError(describe("haze density beta", "NaN, Inf or negative", "a number >= 0", "Check its sign"))
+        if not torch.isfinite(self.airlight).all():
+            raise InputError(describe("airlight", "NaN or Inf", "finite numbers", "Check its source"))
 
     @property
     def transmission(self) -> Tensor:
@@ -49,6 +51,11 @@ class Haze(ForwardModel):
                     "Resample the depth to the image's pixels",
                 )
             )
+        for name, count in (("densities beta", len(self.beta)), ("airlights", len(self.airlight))):
+            if count not in (1, len(x)):
+                raise InputError(
+                    describe(f"number of {name}", count, f"1 or the batch size {len(x)}", "Pass one, or one per sample")
+                )
 
     def A(self, x: Tensor) -> Tensor:
         self._check(x)

@@ -31,7 +31,7 @@ def phantom(phi: Map, point: Tensor, value: Tensor, steps: int, damping: float =
     return _attach(value, x)
 
 
-def implicit(phi: Map, point: Tensor, value: Tensor, config: FixedPointConfig) -> Tensor:
+def implicit(phi: Map, point: Tensor, value: Tensor, config: FixedPointConfig, backend: str = "auto") -> Tensor:
     """Implicit gradient: g = v + J^T g solved by the fixed-point solver, J the Jacobian of phi at the point."""
     anchor = point.detach().requires_grad_()
     image = phi(anchor)
@@ -43,7 +43,7 @@ def implicit(phi: Map, point: Tensor, value: Tensor, config: FixedPointConfig) -
 
         with torch.no_grad():
             zero = torch.zeros_like(v)
-            return iterate(lambda g, aux: torch.enable_grad()(adjoint_map)(g, aux), zero, {}, config).x
+            return iterate(lambda g, aux: torch.enable_grad()(adjoint_map)(g, aux), zero, {}, config, backend=backend).x
 
     carrier.register_hook(solve)
     return _attach(value, carrier)

@@ -15,7 +15,7 @@ from ..adaptive import Model
 from ..config import ModelConfig
 from ..errors import CheckpointError, FileError, describe, require
 from ..nets.spectral_norm import refresh
-from .build import build_from
+from .build import TASKS, build_from
 
 WEIGHTS, CARD = "model.safetensors", "card.json"
 FORMAT = 1
@@ -112,6 +112,22 @@ def _folder(name: str | os.PathLike[str], task: str | None) -> Path:
     return path
 
 
+def _build(config: ModelConfig, folder: Path) -> Model:
+    check = {"task": config.task in TASKS, "eta": isinstance(config.eta, int | float)}
+    wrong = [name for name, good in check.items() if not good]
+    if wrong:
+        got = ", ".join(f"{name} {getattr(config, name)!r}" for name in wrong)
+        raise CheckpointError(
+            describe(
+                f"model card {folder / CARD}",
+                got,
+                f"one of the tasks {', '.join(TASKS)}, and a number eta",
+                "Use a model saved by aafast",
+            )
+        )
+    return build_from(config)
+
+
 def load(name: str | os.PathLike[str], device: str | torch.device = "cpu", task: str | None = None) -> Model:
     """Load a model: the name of a shipped one ("deconv"), or a folder written by `save`.
 
@@ -135,7 +151,7 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "cpu", task:
                 "Copy or train the model again",
             )
         ) from error
-    model = build_from(config)
+    model = _build(config, folder)
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     got = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != got:

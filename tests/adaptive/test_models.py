@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from aafast import ops
 from aafast.config import METHODS, FixedPointConfig, InnerSolver
 from aafast.errors import BackendError, InputError
 from aafast.nets.spectral_norm import refresh
@@ -171,6 +172,96 @@ def test_a_users_own_forward_model_works():
             assert torch.isfinite(solution.x).all()
 
 
+class Gain:
+    """A user's own model with one gain per sample and no `select`."""
+
+    gain = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1, 1)
+
+    def A(self, x):
+        return x * self.gain
+
+    A_adjoint = A
+
+
+class Selectable(Gain):
+    def __init__(self, gain=Gain.gain):
+        self.gain = gain
+
+    def select(self, index):
+        return Selectable(self.gain[index : index + 1])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_users_model_with_parameters_per_sample_must_be_able_to_select(method):
+    y, _ = make_problem("deblur")
+    model = model_of("deblur", method)
+    with torch.no_grad():
+        with pytest.raises(InputError, match="select"):
+            model(y, Gain())
+        assert torch.equal(model(y, Selectable()).x[1:2], model(y[1:2], Selectable().select(1)).x)
+
+
+@pytest.mark.parametrize(("convert", "words"), [(lambda x: x.numpy(), "ndarray"), (lambda x: x.double(), "float64")])
+def test_a_users_model_must_return_tensors_like_its_argument(convert, words):
+    class Forward:
+        def A(self, x):
+            return convert(x)
+
+        def A_adjoint(self, y):
+            return y
+
+    class Adjoint(Forward):
+        A, A_adjoint = Forward.A_adjoint, Forward.A
+
+    y, _ = make_problem("deblur")
+    for given in (Forward(), Adjoint()):
+        with pytest.raises(InputError, match=words):
+            model_of("deblur", "robust-lu")(y, given)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inference_mode_gives_what_no_grad_gives(task, method):
+    model = model_of(task, method)
+    y, A0 = make_problem(task)
+    with torch.no_grad():
+        expected = model(y, A0).x
+    with torch.inference_mode():
+        assert torch.equal(model(y, A0).x, expected)
+        assert torch.equal(model(*make_problem(task)).x, expected)  # data and A0 made in inference mode
+        assert torch.equal(model_of(task, method)(y, A0).x, expected)
+    assert model(y, A0).x.requires_grad
+
+
+def test_one_depth_map_serves_a_batch_in_training():
+    model = model_of("defog", "adaptive-lu").double()
+    y, A0 = make_problem("defog", dtype=torch.float64)
+    trained = model(y, A0.select(0))
+    with torch.no_grad():
+        torch.testing.assert_close(trained.x.detach(), model(y, A0.select(0)).x, rtol=1e-9, atol=1e-11)
+
+
+def test_a_residual_that_needs_more_of_A0_says_so():
+    y, _ = make_problem("defog")
+    with pytest.raises(InputError, match="depth"):
+        model_of("defog", "adaptive-lu")(y, Selectable())
+    model = model_of("deconv", "adaptive-lu", residual="wavelet-mlp", theta_scope="batch", iterations=1)
+    with pytest.raises(InputError, match="51 taps"):
+        model(torch.randn(2, 1, 128, 50), WaveletConvolution(torch.ones(31)))
+    for shape in ((1, 1, 128, 50), (2, 1, 64, 50)):
+        with pytest.raises(InputError, match="any size"):
+            model(torch.randn(shape), WaveletConvolution(torch.ones(51)))
+
+
+def test_the_implicit_gradient_keeps_to_the_models_backend(monkeypatch):
+    asked = []
+    mix = ops.anderson_mix
+    monkeypatch.setattr("aafast.ops.anderson_mix", lambda *args: asked.append(args[-1]) or mix(*args))
+    model = model_of("deconv", "adaptive-deq", gradient="implicit")
+    model.backend = "eager"
+    model(*make_problem("deconv")).x.square().sum().backward()
+    assert set(asked) == {"eager"}
+
+
 def test_wavelet_estimate_moves_with_theta():
     y, A0 = make_problem("deconv")
     model = model_of("deconv", "adaptive-lu", theta_solver=InnerSolver("adamw", lr=1e-2))
@@ -180,6 +271,20 @@ def test_wavelet_estimate_moves_with_theta():
     assert 0 < (solution.wavelet - A0.wavelet).abs().max() < 0.1
     with torch.no_grad():
         assert model_of("deblur", "adaptive-lu")(*make_problem("deblur")).wavelet is None
+
+
+@pytest.mark.parametrize("z_solver", ["exact", "gradient", "cg", "adamw"])
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_sample_whose_theta_diverges_leaves_the_others_alone(z_solver, grad):
+    model = model_of(
+        "deconv", "adaptive-lu", theta_solver=InnerSolver("gradient", lr=1e12, steps=3), z_solver=InnerSolver(z_solver)
+    )
+    y, A0 = make_problem("deconv", batch=2)
+    y[0] = 0  # no gradient, so theta stays
+    with torch.set_grad_enabled(grad):
+        found = model(y, A0)
+    assert found.status.tolist() == [Status.MAX_ITER, Status.DIVERGED]
+    assert torch.isfinite(found.x).all()
 
 
 BAD = {

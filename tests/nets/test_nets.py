@@ -52,6 +52,38 @@ def test_norms_are_found_once_and_saved_with_the_weights(task, tmp_path, monkeyp
         assert torch.equal(again.prox.R[0].effective_weight(), model.prox.R[0].effective_weight())
 
 
+def test_spectral_norm_follows_weights_put_there_as_new_memory():
+    layer = sn.NormalisedConv2d(3, 4).double()
+    layer.refresh()
+    before = layer.sigma.clone()
+    vector = torch.nn.utils.parameters_to_vector([layer.weight]).detach()
+    torch.nn.utils.vector_to_parameters(5 * vector, [layer.weight])
+    layer.refresh()
+    torch.testing.assert_close(layer.sigma, 5 * before, rtol=1e-4, atol=0)
+
+
+def test_norms_that_a_state_does_not_bring_are_found_anew():
+    sizes = {"channels": 8, "residual_channels": 8, "depth": 3}
+    model, other = (build("deblur", "adaptive-deq", seed=seed, **sizes) for seed in (1, 2))
+    with torch.no_grad():
+        sn.refresh(model)
+        sn.refresh(other)
+        weights = {name: value for name, value in model.state_dict().items() if not name.endswith("sigma")}
+        other.load_state_dict(weights, strict=False)
+        sn.refresh(other)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(other.state_dict()[name], value, rtol=1e-4, atol=0)
+
+
+def test_norms_move_with_the_weights(monkeypatch):
+    model = build("deblur", "adaptive-deq", channels=8, residual_channels=8, depth=3)
+    sn.refresh(model)
+    monkeypatch.setattr("aafast.nets.spectral_norm.conv_operator_norm", pytest.fail)
+    monkeypatch.setattr("aafast.nets.residual.conv_operator_norm", pytest.fail)
+    sn.refresh(model.double())
+    assert model.prox.R[0].sigma.dtype == torch.float64
+
+
 def test_training_after_loading_finds_the_singular_vector_again(tmp_path):
     save(build("deblur", "adaptive-deq", channels=8, residual_channels=8, depth=3, seed=1), tmp_path)
     layer = load(tmp_path).prox.R[2]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import aafast
+from aafast.config import InnerSolver
 from aafast.errors import BackendError, CheckpointError, FileError, InputError
 from aafast.tasks import build, load, save, settings, shipped
 
@@ -36,6 +37,12 @@ def test_settings_survive_json():
         lambda: settings("deblur", "adaptive-lu", channels=10),
         lambda: settings("deblur", "adaptive-lu", taps=50),
         lambda: settings("deblur", "adaptive-lu", theta_scope="survey"),
+        lambda: settings("deblur", "adaptive-lu", residual="blur"),
+        lambda: settings("deblur", "adaptive-lu", residual_channels=6),
+        lambda: settings("deblur", "adaptive-lu", depth=1),
+        lambda: settings("deblur", "adaptive-lu", iterations=0),
+        lambda: settings("deconv", "adaptive-lu", residual="wavelet-mlp"),
+        lambda: settings("deconv", "adaptive-lu", lam=0.0, z_solver=InnerSolver("exact")),
     ],
 )
 def test_bad_settings(call):
@@ -112,6 +119,33 @@ def test_a_bad_card_is_refused(tmp_path, text):
     (folder / "card.json").write_text(text)
     with pytest.raises(CheckpointError):
         load(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "lu"},
+        {"residual": "blur"},
+        {"depth": "7"},
+        {"eta": "a"},
+        {"task": "denoise"},
+        {"channels": 1.5},
+        {"image_channels": -1},
+        {"z_solver": {"name": "newton"}},
+        {"z_solver": 3},
+    ],
+)
+def test_a_card_whose_settings_are_no_models_is_refused(tmp_path, change):
+    folder = saved(tmp_path)
+    card = json.loads((folder / "card.json").read_text())
+    card["config"] |= change
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match=r"expected .*\. "):
+        load(folder)
+
+
+def test_eta_may_be_a_whole_number():
+    assert build("deblur", "robust-lu", eta=-1, **SMALL).eta.item() == -1.0
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
