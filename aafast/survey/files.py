@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -14,7 +16,9 @@ from ..errors import FileError, describe
 class AtomicFile:
     """A hidden file beside `path` that takes its name on `commit`, and is removed if that never comes.
 
-    A process that is killed leaves the hidden file, never one that bears the final name.
+    A process that is killed leaves the hidden file, never one that bears the final name; the next to make the
+    same file removes it. Whoever writes one holds a lock on it, which dies with the process: an unlocked one has
+    no owner.
     path: file to make or to replace. inputs: files that must not be the same one, also not through links.
     room: bytes that must be free. what: how errors call it. Raises FileError before anything is written.
     """
@@ -22,14 +26,14 @@ class AtomicFile:
     def __init__(self, path: str | Path, inputs: tuple[Path, ...] = (), room: int = 0, what: str = "output"):
         self.path = Path(os.path.realpath(path))
         self.what = what
-        _check_target(self.path, inputs, room, what)
-        unique = f"{os.getpid()}-{os.urandom(4).hex()}"
-        self.temporary = self.path.parent / f".{self.path.name[:200]}.{unique}.part"
-        try:
-            os.close(os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        except OSError as error:
-            raise FileError(describe(f"folder of {what} {self.path}", error.strerror, "a folder to write in",
-                                     "Choose another folder")) from error
+        _check_target(self.path, inputs, what)
+        stem = f".{os.fsdecode(os.fsencode(self.path.name)[:200])}"  # a name has room for 255 bytes
+        _remove_ownerless(self.path.parent, stem)
+        _check_room(self.path, room, what)
+        self._handle = None
+        while self._handle is None:
+            self.temporary = self.path.parent / f"{stem}.{os.getpid()}-{os.urandom(4).hex()}.part"
+            self._create()
 
     def __enter__(self) -> AtomicFile:
         return self
@@ -39,12 +43,9 @@ class AtomicFile:
 
     def commit(self) -> None:
         """Bring the bytes to the disk, then give the file its name in one step."""
-        handle = os.open(self.temporary, os.O_RDWR)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        os.fsync(self._handle)
         os.replace(self.temporary, self.path)
+        self._release()
         with contextlib.suppress(OSError):  # some file systems cannot sync a folder; the file is whole anyway
             folder = os.open(self.path.parent, os.O_RDONLY)
             try:
@@ -56,9 +57,45 @@ class AtomicFile:
         """Remove the hidden file, if it is still there."""
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.temporary)
+        self._release()
+
+    def _create(self) -> None:
+        """Make and lock the hidden file, unless another process took it for ownerless in between."""
+        try:
+            self._handle = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        except OSError as error:
+            raise FileError(describe(f"folder of {self.what} {self.path}", error.strerror, "a folder to write in",
+                                     "Choose another folder")) from error
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return self.discard()
+        except OSError:  # a file system without locks: nobody can take the file for ownerless
+            return
+        if os.fstat(self._handle).st_nlink == 0:
+            self._release()
+
+    def _release(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
 
-def _check_target(path: Path, inputs: tuple[Path, ...], room: int, what: str) -> None:
+def _remove_ownerless(folder: Path, stem: str) -> None:
+    """Remove hidden files of this name that a killed process left: those on which nobody holds a lock."""
+    pattern = re.compile(re.escape(stem) + r"\.\d+-[0-9a-f]{8}\.part")
+    with contextlib.suppress(OSError):  # whatever cannot be looked at or removed stays
+        for name in filter(pattern.fullmatch, os.listdir(folder)):
+            with contextlib.suppress(OSError):
+                handle = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(folder / name)
+                finally:
+                    os.close(handle)
+
+
+def _check_target(path: Path, inputs: tuple[Path, ...], what: str) -> None:
     for source in inputs:
         if path == Path(os.path.realpath(source)) or (path.exists() and os.path.samefile(path, source)):
             raise FileError(describe(f"{what} {path}", f"the same file as {source}", "another file",
@@ -69,6 +106,9 @@ def _check_target(path: Path, inputs: tuple[Path, ...], room: int, what: str) ->
     if not path.parent.is_dir():
         got = "not a folder" if path.parent.exists() else "no such folder"
         raise FileError(describe(f"folder of {what} {path}", got, "an existing folder", "Make it first"))
+
+
+def _check_room(path: Path, room: int, what: str) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < room:
         raise FileError(describe(f"disk of {what} {path}", f"{free} bytes free", f"{room} or more",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from aafast.errors import FileError, FormatError, InputError
+from aafast.survey.files import AtomicFile
 
 from .conftest import quick, write_segy
 
@@ -119,10 +120,34 @@ def test_a_killed_run_leaves_no_file_under_the_output_s_name(segy, tmp_path):
     process.kill()
     process.communicate()
     assert process.returncode == -9 and not out.exists()
-    left = [p.name for p in tmp_path.iterdir() if p != segy]
-    assert all(name.startswith(".out.sgy.") and name.endswith(".part") for name in left)
+    (left,) = [p for p in tmp_path.iterdir() if p != segy]
+    assert left.name.startswith(".out.sgy.") and left.name.endswith(".part")
     quick(segy, out)
-    assert out.stat().st_size == segy.stat().st_size
+    assert out.stat().st_size == segy.stat().st_size and not left.exists()
+
+
+def test_hidden_files_of_others_and_of_runs_under_way_stay(segy, tmp_path):
+    others = [".out.sgy.1-0123456789.part", ".out.sgy.part", ".in.sgy.1-01234567.part", ".out_sgy.1-01234567.part"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"mine")
+    (tmp_path / ".out.sgy.1-01234567.part").symlink_to(segy)
+    (tmp_path / ".out.sgy.1-76543210.part").write_bytes(b"ownerless")
+    before = segy.read_bytes()
+    with AtomicFile(tmp_path / "out.sgy") as first, AtomicFile(tmp_path / "out.sgy") as second:
+        assert first.temporary.exists() and second.temporary.exists()
+        quick(segy, tmp_path / "out.sgy")
+        assert first.temporary.exists() and second.temporary.exists()
+        first.temporary.write_bytes(b"whole")
+        first.commit()
+    assert (tmp_path / "out.sgy").read_bytes() == b"whole" and segy.read_bytes() == before
+    left = {p.name for p in tmp_path.iterdir()} - {"in.sgy", "out.sgy"}
+    assert left == {*others, ".out.sgy.1-01234567.part"}
+
+
+def test_a_name_as_long_as_names_can_be(segy, tmp_path):
+    for name in ("x" * 251 + ".sgy", "ä" * 125 + ".sgy"):
+        assert quick(segy, tmp_path / name).output.name == name
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_disk_that_fills_is_a_clear_error(segy, tmp_path):
