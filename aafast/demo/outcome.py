@@ -67,7 +67,8 @@ class DemoResult:
             f"{100 * error.length:+.0f} % in length: its correlation with the true one is "
             f"{float(line.wavelet_true @ line.wavelet_nominal):.2f}.",
             f"Same data, gain and {self.threads} CPU thread(s) for all. Each result is scaled to the truth "
-            "by one least-squares factor per line; PSNR has the peak max |x|.",
+            "by one least-squares factor per line; e is what then remains of the truth x: "
+            "PSNR is 10 log10(max |x|^2 / mean |e|^2), Q is 10 log10(mean |x|^2 / mean |e|^2).",
             *(f"Chosen on other lines, {name} wavelet: FISTA sparsity {s.sparsity:g} with {s.iterations} "
               f"iterations, Wiener damping {s.damping:g}." for name, s in self.settings.items()),
         ]

@@ -8,10 +8,11 @@ import numpy as np
 
 from ..survey.report import Report, Table, write_report
 from .outcome import DemoResult
-from .scores import verdict
+from .scores import cells, verdict
 
 PAGE, RUN_PAGE = "report.html", "run.html"
 _COLUMNS = ("method", "wavelet", "PSNR (dB)", "correlation", "Q (dB)", "seconds")
+_NUMBERS = ("", "", *[">"] * 4)  # the cells are text already, with the digits of the printed table
 
 
 def demo_report(result: DemoResult) -> Report:
@@ -20,8 +21,8 @@ def demo_report(result: DemoResult) -> Report:
     samples, traces = line.data.shape
     ours, fista = (result.row(name, "nominal") for name in ("aafast", "FISTA"))
     sentences = verdict(result.rows).splitlines()
-    note = " ".join([*result.conditions()[2:], *sentences])
-    rows = [(r.name, r.wavelet, r.psnr, r.correlation, r.quality, r.seconds or "-") for r in result.rows]
+    note = "\n".join([*sentences, " ".join(result.conditions()[2:])])
+    rows = [cells(row) for row in result.rows]
     return Report(
         title="aafast demo: a line whose truth is known",
         lead=" ".join([*result.conditions()[:2], f"The run by itself, with its residual: {RUN_PAGE}."]),
@@ -48,7 +49,7 @@ def demo_report(result: DemoResult) -> Report:
         parameters=outcome.parameters | {"line": result.input.name, "truth": result.truth.name},
         corrected=outcome.wavelets,
         true_wavelet=line.wavelet_true,
-        tables=[Table("Against the truth", _COLUMNS, rows, note)],
+        tables=[Table("Against the truth", _COLUMNS, rows, note, _NUMBERS)],
         warnings=outcome.warnings + [s for s in sentences if "beats" not in s],
     )
 

@@ -62,10 +62,13 @@ def verdict(rows: Iterable[Row]) -> str:
     return "\n".join(lines)
 
 
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as it is printed and shown; every column has its own number of digits."""
+    seconds = f"{row.seconds:.3f}" if row.seconds else "-"
+    return row.name, row.wavelet, f"{row.psnr:.2f}", f"{row.correlation:.3f}", f"{row.quality:.2f}", seconds
+
+
 def table(rows: Iterable[Row]) -> str:
     """The rows as aligned text."""
-    lines = [f"{'method':<10}{'wavelet':<11}{'PSNR dB':>9}{'correlation':>13}{'Q dB':>8}{'seconds':>10}"]
-    for r in rows:
-        seconds = f"{r.seconds:10.2f}" if r.seconds else f"{'-':>10}"
-        lines.append(f"{r.name:<10}{r.wavelet:<11}{r.psnr:9.2f}{r.correlation:13.3f}{r.quality:8.2f}{seconds}")
-    return "\n".join(lines)
+    lines = [("method", "wavelet", "PSNR dB", "correlation", "Q dB", "seconds"), *map(cells, rows)]
+    return "\n".join(f"{a:<10}{b:<11}{c:>9}{d:>13}{e:>8}{f:>10}" for a, b, c, d, e, f in lines)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import require
 
+_PAGE = 11.2  # inches: the width of the page at 110 dots each
 _INK, _SOFT, _RULE = "#1d2733", "#5b6875", "#d8dee4"
 BLUE, ORANGE, GREEN = "#1f6fb2", "#d1661a", "#2e8b57"
 _STYLE = {
@@ -34,6 +35,7 @@ _STYLE = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.facecolor": "white",
+    "figure.dpi": 110,
 }
 
 
@@ -46,17 +48,21 @@ def clip_of(section: np.ndarray) -> float:
 def sections_figure(
     panels: list[tuple[str, np.ndarray]], clip: float, dt: float, t0: float, axis: str, numbers: np.ndarray
 ) -> str:
-    """Panels [T, X] side by side in grey with one clip; time in ms downwards, trace numbers on top."""
+    """Panels [T, X], at most three side by side, in grey with one clip; time in ms downwards, traces on top."""
     plt = _pyplot()
     samples, traces = panels[0][1].shape
-    width = min(5.2, max(3.2, 1.6 + 0.012 * traces))
+    columns = len(panels) if len(panels) <= 3 else 2
+    rows = math.ceil(len(panels) / columns)
+    # No wider than the page, or its text would shrink; there, more dots keep the traces apart.
+    most, wanted = (_PAGE - 1) / columns, max(3.2, 1.6 + 0.012 * traces)
+    width, dots = (wanted, 110) if wanted < most else (most, 160)
     height = min(9.0, max(4.5, 0.0055 * samples + 2))
     with plt.rc_context({**_STYLE, "axes.grid": False, "axes.spines.top": True, "axes.spines.right": True}):
-        figure, axes = plt.subplots(1, len(panels), figsize=(width * len(panels) + 1, height), sharex=True,
+        figure, axes = plt.subplots(rows, columns, figsize=(width * columns + 1, height * rows), dpi=dots,
                                     sharey=True, layout="constrained", squeeze=False)
         extent = (-0.5, traces - 0.5, t0 + (samples - 0.5) * dt, t0 - 0.5 * dt)
         places, labels = _trace_ticks(numbers)
-        for k, (axes_k, (title, image)) in enumerate(zip(axes[0], panels, strict=True)):
+        for k, (axes_k, (title, image)) in enumerate(zip(axes.flat, panels, strict=False)):
             shown = axes_k.imshow(_thin(image), cmap="gray_r", vmin=-clip, vmax=clip, extent=extent,
                                   aspect="auto", interpolation="antialiased")
             axes_k.set_title(title, pad=8)
@@ -66,8 +72,10 @@ def sections_figure(
             for tick, side in zip(outer, ("left", "right"), strict=False):
                 tick.label2.set_horizontalalignment(side)
             axes_k.set_xlabel(axis)
-            axes_k.set_ylabel("two-way time (ms)" if k == 0 else "")
-        bar = figure.colorbar(shown, ax=list(axes[0]), shrink=0.5, aspect=30, pad=0.01, extend="both")
+            axes_k.set_ylabel("two-way time (ms)" if k % columns == 0 else "")
+        for spare in axes.flat[len(panels):]:
+            spare.remove()
+        bar = figure.colorbar(shown, ax=list(axes.flat[:len(panels)]), shrink=0.5, aspect=30, pad=0.01, extend="both")
         bar.set_label("amplitude, one clip for all")
         bar.outline.set_edgecolor(_SOFT)
         return _encode(plt, figure)
@@ -205,7 +213,7 @@ def _pyplot():
 
 def _encode(plt, figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi="figure", metadata={"Software": None})
     plt.close(figure)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 

@@ -18,15 +18,22 @@ from .outcome import RunResult
 from .section import SectionResult
 from .template import PAGE
 
+_SYMBOLS = "d: the data; r: the reconstructed reflectivity, in the data's units"
+_CHANGE = "x: a patch's answer; f(x): the same one iteration later. What still changes is the residual here."
+
 
 @dataclass
 class Table:
-    """A table of the report: a heading, column names, rows of text or numbers, and a sentence below."""
+    """A table of the report: a heading, column names, rows, and lines of text above it.
+
+    formats: per column, how its numbers are written; "" or none for a column of text.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
     note: str = ""
+    formats: Sequence[str] = ()
 
 
 @dataclass
@@ -38,7 +45,7 @@ class Report:
     traces [X]. wavelet: [K] nominal; corrected: [n, K] per patch; true_wavelet: [K]. residuals: [K, n].
     iterations: [n]. patch_map: iterations [n_t, n_x], first times [n_t] in ms, first trace numbers [n_x].
     seconds: per stage. parameters: name to value. tables: shown after the sections. text: lines of the
-    input's text header.
+    input's text header. symbols: what the letters in the panels' titles mean.
     """
 
     title: str
@@ -61,6 +68,7 @@ class Report:
     tables: list[Table] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    symbols: str = _SYMBOLS
 
 
 def survey_report(
@@ -71,7 +79,7 @@ def survey_report(
     text: lines of the text header. section, data [T, X], result: of the section to show.
     """
     layout = outcome.layout
-    part = "" if outcome.sections == 1 else f", shown: {section.title} of {outcome.sections} sections"
+    part = "" if outcome.sections == 1 else f", {outcome.sections} sections, shown: {section.title}"
     return Report(
         title=f"Reconstruction of {layout.path.name}",
         lead=f"{outcome.kind} survey, {layout.traces} traces x {layout.samples} samples at "
@@ -93,6 +101,7 @@ def survey_report(
         patch_map=iteration_map(result, layout.interval, layout.t0, section.numbers),
         text=text,
         warnings=outcome.warnings,
+        symbols=f"{_SYMBOLS}; W: convolution with the wavelet that each patch used",
     )
 
 
@@ -102,7 +111,7 @@ def summary_tiles(outcome: RunResult) -> list[tuple[str, str]]:
     tiles = [
         (f"{outcome.live}", "traces solved"),
         (f"{outcome.dead}", "dead traces, unchanged"),
-        (f"{outcome.live / total:.0f} traces/s", f"throughput over {total:.1f} s"),
+        (f"{outcome.live / total:.0f} traces/s", f"throughput over {total:.1f} s, without this page"),
         (f"{100 * outcome.misfit:.1f} %", "data misfit |d - W r| / |d|"),
         (f"{np.median(outcome.iterations):g}", "iterations, median of patches"),
     ]
@@ -147,12 +156,14 @@ def render(report: Report) -> str:
     wavelets = figures.wavelet_figure(report.wavelet, report.dt, report.corrected, report.true_wavelet)
     convergence = figures.convergence_figure(report.residuals, report.iterations)
     body = [_tiles(report.tiles), _warnings(report.warnings)]
-    body += ["<h2>Sections</h2>", _figure(sections, ", ".join(title for title, _ in report.panels))]
+    body += ["<h2>Sections</h2>", _note(f"{report.symbols}. Dark is positive.")]
+    body.append(_figure(sections, ", ".join(title for title, _ in report.panels)))
     body += [_table(table) for table in report.tables]
     body += ["<h2>Spectra</h2>", _figure(spectra, "Amplitude spectra and autocorrelations")]
     body += ["<h2>Wavelet</h2>", _figure(wavelets, "Wavelets in time, amplitude and phase")]
-    body += ["<h2>Convergence</h2>", _figure(convergence, "Residual per iteration, iterations per patch")]
-    if report.patch_map is not None and report.patch_map[0].size > 1:
+    body += ["<h2>Convergence</h2>", _note(_CHANGE)]
+    body.append(_figure(convergence, "Residual per iteration, iterations per patch"))
+    if report.patch_map is not None and np.ptp(report.iterations) > 0:  # else the map is one colour
         body.append(_figure(figures.map_figure(*report.patch_map, report.axis), "Iterations of each patch"))
     body += ["<h2>Time</h2>", _figure(figures.seconds_figure(report.seconds), "Seconds per stage")]
     body.append(_table(Table("Parameters", ("name", "value"), list(report.parameters.items()))))
@@ -177,15 +188,23 @@ def _figure(png: str, words: str) -> str:
     return f'<figure><img alt="{escape(words)}" src="data:image/png;base64,{png}"></figure>'
 
 
+def _note(text: str) -> str:
+    return "".join(f'<p class="note">{escape(line)}</p>' for line in text.splitlines())
+
+
 def _table(table: Table) -> str:
-    head = "".join(f"<th>{escape(str(c))}</th>" for c in table.columns)
-    rows = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in table.rows)
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
+    formats = [*table.formats, *[""] * (len(table.columns) - len(table.formats))]
+    head = "".join(f"<th{_side(f)}>{escape(str(c))}</th>" for c, f in zip(table.columns, formats, strict=True))
+    rows = "".join("<tr>" + "".join(map(_cell, row, formats)) + "</tr>" for row in table.rows)
+    note = _note(table.note)
     return (f"<h2>{escape(table.title)}</h2>{note}<div class=\"scroll\"><table><thead><tr>{head}</tr></thead>"
             f"<tbody>{rows}</tbody></table></div>")
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, (int, float, np.number)):
-        return f'<td class="number">{escape(f"{value:.4g}")}</td>'
-    return f"<td>{escape(str(value))}</td>"
+def _side(form: str) -> str:
+    return ' class="number"' if form else ""
+
+
+def _cell(value: object, form: str) -> str:
+    text = str(value) if isinstance(value, str) else format(value, form)
+    return f"<td{_side(form)}>{escape(text)}</td>"

@@ -24,7 +24,7 @@ img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; background: var(--card); border: 1px solid var(--rule); }
 th, td { padding: 5px 14px; border-bottom: 1px solid var(--rule); text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
 ul.warnings { background: var(--warn); color: var(--warn-ink); border-radius: 8px; margin: 14px 0;
   padding: 10px 14px 10px 32px; overflow-wrap: anywhere; }
 pre { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 8px;

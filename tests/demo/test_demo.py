@@ -102,7 +102,7 @@ def test_page_shows_truth_table_and_verdict(tmp_path):
     page = result.report.read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") >= 4
     assert all(word in page for word in ("Truth", "FISTA", "Against the truth", "Wiener", "run.html"))
-    assert f"{result.row('FISTA').psnr:.4g}" in page
+    assert f"{result.row('FISTA').psnr:.2f}</td>" in page
     assert (tmp_path / "run.html").stat().st_size > 10_000
 
 

@@ -127,6 +127,12 @@ def test_sections_are_drawn_with_one_clip_time_down_and_numbers_on_top(monkeypat
     assert axes[0].xaxis.get_ticklabels()[0].get_text() == "501"
     assert len({(a.images[0].get_cmap().name) for a in axes}) == 1
     figures._pyplot().close(drawn["figure"])
+    assert drawn["figure"].get_figwidth() <= 11.2
+
+    figures.sections_figure([*panels, ("Truth", before)], clip, 4.0, 100.0, "CDP", np.arange(40) + 501)
+    spots = [a.get_subplotspec() for a in drawn["figure"].axes if a.images]
+    assert [(s.rowspan.start, s.colspan.start) for s in spots] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    figures._pyplot().close(drawn["figure"])
 
 
 def test_spectra_show_the_peak_where_it_is(monkeypatch):
@@ -168,14 +174,22 @@ def test_tables_and_warnings_are_shown_and_escaped():
     table = Table(
         "Against <truth>",
         ("method", "PSNR (dB)"),
-        [("FISTA & co", 17.25), ("aafast", np.float32(18.5))],
-        "n<1",
+        [("FISTA & co", 17.256), ("aafast", np.float32(18.5))],
+        "n<1\nn<2",
+        ("", ".2f"),
     )
     text = render(minimal(tables=[table], warnings=["a <q> c"], text=["C 1 <x>"], title="<t>"))
     seen = Page(text)
-    for words in ("Against <truth>", "FISTA & co", "17.25", "18.5", "n<1", "a <q> c", "C 1 <x>", "<t>"):
+    for words in ("Against <truth>", "FISTA & co", "17.26", "18.50", "n<1", "n<2", "a <q> c", "C 1 <x>", "<t>"):
         assert words in seen.text
     assert not {"q", "x", "t", "truth"} & set(seen.tags)
+
+
+def test_a_map_of_patches_that_all_took_the_same_is_left_out():
+    places = np.array([0.0]), np.array([1, 2])
+    same = render(minimal(iterations=np.array([5, 5]), patch_map=(np.array([[5.0, 5.0]]), *places)))
+    varied = render(minimal(patch_map=(np.array([[4.0, 5.0]]), *places)))
+    assert len(pictures(varied)) == len(pictures(same)) + 1
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):
