@@ -11,7 +11,7 @@ from .layout import Layout
 from .section import SectionResult, join_residuals
 from .wavelet import Wavelet
 
-CONVERGED, DIVERGED = 1, 3  # of `aafast.solvers.Status`
+CONVERGED, LIMIT, DIVERGED = 1, 2, 3  # of `aafast.solvers.Status`
 
 
 @dataclass
@@ -52,13 +52,11 @@ class RunResult:
         counts = f"{self.live} solved, {self.dead} dead"
         counts += f", {len(self.skipped)} with NaN or Inf (unchanged)" if self.skipped else ""
         total = self.seconds["total"]
-        converged = int((self.status == CONVERGED).sum())
         lines = [
             f"survey     {self.kind}, {self.sections} section(s), traces: {counts}",
             f"wavelet    {self.wavelet.source}, peak {self.wavelet.dominant:.1f} Hz, "
             f"{low:.0f} to {high:.0f} Hz, phase {round(self.wavelet.phase)} degrees",
-            f"patches    {self.status.size}, {converged} converged, iterations {self.iterations.min()} to "
-            f"{self.iterations.max()}, median {np.median(self.iterations):g}",
+            f"patches    {self.status.size}, {self._stops()}",
             f"misfit     {100 * self.misfit:.1f} % of the data",
             f"time       {total:.1f} s, {self.live / total:.1f} traces/s, of which solving "
             f"{self.seconds['solve']:.1f} s",
@@ -67,6 +65,14 @@ class RunResult:
         lines += [f"report     {self.report}"] if self.report is not None else []
         lines += [f"warning    {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def _stops(self) -> str:
+        """Why patches stopped; an unrolled model makes its number of iterations, which is no failure."""
+        least, most = int(self.iterations.min()), int(self.iterations.max())
+        if (self.status == LIMIT).all():
+            return f"{most} iterations each, as many as the model makes"
+        converged = int((self.status == CONVERGED).sum())
+        return f"{converged} converged, iterations {least} to {most}, median {np.median(self.iterations):g}"
 
 
 class Tally:

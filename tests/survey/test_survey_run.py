@@ -138,6 +138,10 @@ def test_numbers_of_the_run(segy, tmp_path):
         and str(result.output) in text
         and f"{patches}, {patches} converged" in text
     )
+    result.status[:], result.iterations[:] = 2, 5  # an unrolled model stops by number only: no failure
+    assert f"{patches}, 5 iterations each" in result.summary() and "converged" not in result.summary()
+    result.status[0] = 3
+    assert f"{patches}, 0 converged, iterations 5 to 5" in result.summary()
 
 
 def test_wavelets_by_name_by_file_and_estimated(segy, tmp_path):
