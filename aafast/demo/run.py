@@ -112,10 +112,9 @@ def _check(traces: int, samples: int, seed: int, report: bool) -> None:
         raise InputError(describe("demo", f"{traces} traces x {samples} samples, seed {seed}",
                                   f"at least 64 x 128 and a seed of 0 to {SEEDS - 1}",
                                   "Change the size or the seed"))
-    for module, extra in (("pylops", "baselines"), ("scipy", "baselines"), ("segyio", "survey")):
-        require(module, extra)
-    if report:
-        require("matplotlib", "report")
+    extras = "survey,report,baselines" if report else "survey,baselines"
+    for module in ("pylops", "scipy", "segyio", *["matplotlib"] * report):
+        require(module, extras)  # one command to install all that is missing
 
 
 def _read(path: Path) -> np.ndarray:
