@@ -5,21 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .errors import InputError, describe
+from .errors import BackendError, InputError, describe
 
 MIN_SIDE = 8
 COMPUTE_DTYPES = (torch.float32, torch.float64)
 INPUT_DTYPES = (torch.float16, torch.bfloat16, *COMPUTE_DTYPES)
 
 
-def check_tensor(name: str, value: object, ndim: int, dtypes: tuple[torch.dtype, ...] = INPUT_DTYPES) -> Tensor:
-    """Return `value` if it is a tensor of `ndim` axes and one of `dtypes`, else raise InputError."""
+def check_tensor(
+    name: str, value: object, ndim: int | None = None, dtypes: tuple[torch.dtype, ...] = INPUT_DTYPES
+) -> Tensor:
+    """Return `value` if it is a tensor of `ndim` axes (None: any) and one of `dtypes`, else raise InputError."""
     if not isinstance(value, Tensor):
         raise InputError(describe(name, type(value).__name__, "a torch.Tensor", "Convert it by torch.as_tensor"))
     if value.dtype not in dtypes:
-        names = ", ".join(str(d).removeprefix("torch.") for d in dtypes)
-        raise InputError(describe(f"dtype of {name}", value.dtype, names, f"Convert it, for example {name}.float()"))
-    if value.ndim != ndim:
+        *others, last = (str(d).removeprefix("torch.") for d in dtypes)
+        expected = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(describe(f"dtype of {name}", value.dtype, expected, f"Convert it, for example {name}.float()"))
+    if ndim is not None and value.ndim != ndim:
         raise InputError(describe(f"shape of {name}", list(value.shape), f"{ndim} axes", "Add or drop axes"))
     return value
 
@@ -64,6 +67,30 @@ def check_same_device(reference: Tensor, **others: Tensor) -> None:
                     f"Move it by .to({str(reference.device)!r})",
                 )
             )
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device by that name if it can be used here, else BackendError with the reason."""
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise BackendError(describe("device", repr(device), "cpu, cuda or cuda:N", "Use one of these names")) from error
+    if found.type == "cuda":
+        if not torch.cuda.is_available():
+            reason = "this torch has no CUDA" if torch.version.cuda is None else "no CUDA device or driver is usable"
+            raise BackendError(describe("device", f"{found} but {reason}", "a device that works here", 'Use "cpu"'))
+        if (found.index or 0) >= torch.cuda.device_count():
+            raise BackendError(
+                describe(
+                    "device",
+                    str(found),
+                    f"one of {torch.cuda.device_count()} CUDA devices",
+                    "Lower its number",
+                )
+            )
+    elif found.type != "cpu":
+        raise BackendError(describe("device", str(found), "cpu or cuda", "Use one of these"))
+    return found
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...] | list[str]) -> str:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..checks import COMPUTE_DTYPES
+from ..checks import COMPUTE_DTYPES, check_tensor
 from ..errors import InputError, describe
 
 
 def check_compute_tensors(**tensors: object) -> None:
     """Raise InputError unless all are dense float32 or float64 tensors of one dtype and one device."""
     first = ""
-    for name, value in tensors.items():
-        if not isinstance(value, Tensor):
-            raise InputError(
-                describe(name, type(value).__name__, "a torch.Tensor", "Convert it by torch.as_tensor")
-            )
-        if value.dtype not in COMPUTE_DTYPES:
-            raise InputError(
-                describe(f"dtype of {name}", value.dtype, "float32 or float64", f"Convert it: {name}.float()")
-            )
+    for name, given in tensors.items():
+        value = check_tensor(name, given, dtypes=COMPUTE_DTYPES)
         if value.layout != torch.strided:
             raise InputError(
                 describe(f"layout of {name}", value.layout, "torch.strided", f"Use {name}.to_dense()")

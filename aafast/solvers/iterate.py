@@ -81,6 +81,8 @@ def iterate(
         aux = {name: _choose(still, fresh[name], aux[name]) if name in aux else fresh[name] for name in fresh}
         if (k + 1) % poll == 0 and not still.any():
             break
+    if len(curve) >= poll > 1:  # drop what was evaluated after the last stop, before the flags were looked at
+        curve = curve[: int(iterations.max())]
     status = torch.where(status == Status.RUNNING, int(Status.MAX_ITER), status).to(torch.int8)
     image = kept.pop("image")
     return Solution(image, status, iterations, torch.stack(curve), aux=kept)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..adaptive import Model
+from ..checks import check_device
 from ..config import ModelConfig
 from ..errors import CheckpointError, FileError, describe, require
 from ..nets.spectral_norm import refresh
@@ -36,11 +37,24 @@ def save(model: Model, folder: str | os.PathLike[str], **card: Any) -> Path:
     blob = require("safetensors.torch", extra="all").save(tensors)
     text = json.dumps({"format": FORMAT, "config": model.config.to_dict(), **card}, indent=2, sort_keys=True)
     for name, data in ((WEIGHTS, blob), (CARD, (text + "\n").encode())):
-        with tempfile.NamedTemporaryFile(dir=target, prefix=f".{name}.", delete=False) as file:
-            file.write(data)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, target / name)
+        _write_whole(target / name, data)
     return target
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise FileError(
+            describe(f"model file {path}", error.strerror, "room for it in a folder that can be written", "Free space")
+        ) from error
 
 
 def make_folder(folder: str | os.PathLike[str]) -> Path:
@@ -131,8 +145,10 @@ def _build(config: ModelConfig, folder: Path) -> Model:
 def load(name: str | os.PathLike[str], device: str | torch.device = "cpu", task: str | None = None) -> Model:
     """Load a model: the name of a shipped one ("deconv"), or a folder written by `save`.
 
-    With `task` given, a model of another task is refused. Never unpickles. Raises CheckpointError.
+    With `task` given, a model of another task is refused. Never unpickles. Raises CheckpointError, or BackendError
+    for a device that cannot be used.
     """
+    device = check_device(device)
     folder = _folder(name, task)
     card = read_card(folder)
     config = ModelConfig.from_dict(card["config"])

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive import Model
+from ..checks import check_device
 from ..config import InnerSolver
 from ..data import PairStream, SeismicBatch, seismic_pairs
 from ..errors import AafastError, CheckpointError, InputError, describe, require
 from ..physics import WaveletConvolution
-from ..reconstruct import check_device
 from ..solvers import Status
 from ..tasks import build, build_from, make_folder, save
 
@@ -92,10 +92,10 @@ class Trainer:
     """One run in one folder: `run()` starts it or continues it, and leaves a model that `aafast.load` takes."""
 
     def __init__(self, plan: TrainingPlan, out: str | os.PathLike[str], device: str = "cpu") -> None:
-        if plan.steps < 1 or plan.batch < 1:
-            raise InputError(
-                describe("training plan", f"{plan.steps} steps of {plan.batch}", "at least one of each", "Raise them")
-            )
+        for name in ("steps", "batch", "warm_up"):
+            count = getattr(plan, name)
+            if count < 1:
+                raise InputError(describe(f"{name} of the training plan", count, "at least 1", "Raise it"))
         self.plan, self.out, self.device = plan, make_folder(out), torch.device(device)
         self.model = build("deconv", plan.method, seed=plan.seed, **plan.settings).to(self.device)
         self.average = build("deconv", plan.method, seed=plan.seed, **plan.settings).to(self.device)
@@ -197,9 +197,20 @@ class Trainer:
     def _resume(self) -> None:
         if not (self.out / STATE).is_file():
             return
-        with require("safetensors", extra="all").safe_open(self.out / STATE, framework="pt") as file:
-            facts = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        safetensors = require("safetensors", extra="all")
+        try:
+            with safetensors.safe_open(self.out / STATE, framework="pt") as file:
+                facts = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        except safetensors.SafetensorError as error:
+            raise CheckpointError(
+                describe(
+                    f"training state {self.out / STATE}",
+                    f"a damaged or truncated file ({error})",
+                    "a state written by this command",
+                    "Remove it to start anew, or choose another folder",
+                )
+            ) from error
         if json.loads(facts["plan"]) != json.loads(json.dumps(asdict(self.plan))):
             raise CheckpointError(
                 describe(

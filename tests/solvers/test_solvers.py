@@ -1,5 +1,7 @@
 """The one loop and its solvers on affine maps whose fixed points are known."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -81,14 +83,34 @@ def test_a_sample_that_diverges_is_named_and_leaves_the_others_alone():
     torch.testing.assert_close(found.x[1], torch.full((4,), 2.0, dtype=torch.float64), rtol=1e-7, atol=0)
 
 
-def test_state_is_carried_along_and_frozen_at_a_samples_stop():
-    def step(x, aux):
-        return 0.5 * x, {"count": aux["count"] + 1}
+def halving(factor):
+    """Sample 0 is still at once; the others halve, so that their relative residual stays at one."""
 
-    # Residuals of 0.5 x are constant, so only the evaluation limit stops it.
+    def step(x, aux):
+        return torch.cat([x[:1], factor * x[1:]]), {"count": aux["count"] + 1}
+
+    return step
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_state_is_carried_along_and_frozen_at_a_samples_stop(keep):
     config = FixedPointConfig("picard", tol=1e-3, max_iter=6)
-    found = iterate(step, torch.ones(2, 4), {"count": torch.zeros(2)}, config, keep="last")
-    assert found.aux["count"].tolist() == [6, 6]
+    found = iterate(halving(0.5), torch.ones(2, 4), {"count": torch.zeros(2)}, config, keep=keep)
+    assert found.iterations.tolist() == [1, 6]
+    assert found.aux["count"].tolist() == [1, {"best": 1, "last": 6}[keep]]
+
+
+@pytest.mark.parametrize("name", ["anderson", "picard"])
+def test_looking_at_the_flags_only_now_and_then_changes_nothing(name, monkeypatch):
+    m, c, _ = affine()
+    m = m * torch.tensor([0.1, 1.0, 0.5], dtype=torch.float64)[:, None, None]
+    config = FixedPointConfig(name, ridge=1e-10, tol=1e-6, max_iter=200)
+    always = iterate(apply(m, c), torch.zeros_like(c), {}, config)
+    monkeypatch.setitem(sys.modules["aafast.solvers.iterate"]._POLL, "cpu", 9)
+    rarely = iterate(apply(m, c), torch.zeros_like(c), {}, config)
+    assert torch.equal(rarely.x, always.x) and torch.equal(rarely.status, always.status)
+    assert torch.equal(rarely.iterations, always.iterations)
+    torch.testing.assert_close(rarely.residuals, always.residuals, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

@@ -1,5 +1,6 @@
 """Models by name and on disk: the paper's settings, round trips, and files that do not fit."""
 
+import errno
 import json
 import pickle
 import zipfile
@@ -154,6 +155,16 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
         save(build("deconv", "adaptive-lu", **SMALL), tmp_path / "file" / "m")
 
 
+def test_a_full_disk_leaves_no_part_of_a_model(tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(FileError, match="No space left"):
+        saved(tmp_path)
+    assert not any((tmp_path / "m").iterdir())
+
+
 def test_nan_weights_are_refused(tmp_path):
     model = build("deconv", "adaptive-lu", **SMALL)
     with torch.no_grad():
@@ -188,3 +199,5 @@ def test_reconstruct_is_the_front_door():
 def test_a_device_that_cannot_be_used_says_why(device):
     with pytest.raises(BackendError, match="device"):
         aafast.reconstruct(torch.zeros(1, 1, 8, 8), aafast.WaveletConvolution(torch.ones(3)), device=device)
+    with pytest.raises(BackendError, match="device"):
+        load("deconv", device=device)

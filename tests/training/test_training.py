@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aafast.config import InnerSolver
-from aafast.errors import AafastError, CheckpointError
+from aafast.errors import AafastError, CheckpointError, InputError
 from aafast.tasks import load
 from aafast.training import Trainer, TrainingPlan
 from aafast.training.deconv import validate
@@ -69,6 +69,20 @@ def test_another_plan_is_refused(tmp_path):
     Trainer(PLAN, tmp_path).run(log=lambda line: None)
     with pytest.raises(CheckpointError, match="plan"):
         Trainer(replace(PLAN, steps=13), tmp_path).run(log=lambda line: None)
+
+
+def test_a_damaged_state_is_refused(tmp_path):
+    Trainer(PLAN, tmp_path).run(log=lambda line: None)
+    state = tmp_path / "training.safetensors"
+    state.write_bytes(state.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="truncated"):
+        Trainer(PLAN, tmp_path).run(log=lambda line: None)
+
+
+@pytest.mark.parametrize("name", ["steps", "batch", "warm_up"])
+def test_a_plan_of_nothing_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=name):
+        Trainer(replace(PLAN, **{name: 0}), tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path):
