@@ -82,6 +82,13 @@ def test_a_rebuild_compiles_only_what_changed(checkout):
     assert done.stdout.startswith(str(checkout)) and done.stdout.rstrip().endswith("False")
 
 
+def test_a_wheel_carries_weights_kernels_and_types(checkout):
+    build(checkout, "build_py", "--build-lib", "lib")
+    there = {path.relative_to(checkout / "lib").as_posix() for path in (checkout / "lib").rglob("*")}
+    weights = {f"aafast/weights/deconv/{name}" for name in ("model.safetensors", "card.json")}
+    assert {"aafast/py.typed", "aafast/kernels/z_step.py", *weights} <= there
+
+
 def test_a_source_distribution_carries_all_sources(checkout):
     build(checkout, "sdist")
     (archive,) = (checkout / "dist").glob("aafast-*.tar.gz")
