@@ -62,7 +62,7 @@ class Mismatch:
         return WaveletError(float(frequency), float(phase), float(length))
 
 
-# "in" is the training range, "out" twice that range, "beyond" what training never meets.
+# "out" is twice the range of "in", "beyond" the part of it that a model trained on "in" never met.
 LEVELS: dict[str, Mismatch] = {
     "none": Mismatch(),
     "in": Mismatch((0.0, 0.2), (0.0, 0.6), (0.0, 0.2)),
