@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..data import ricker as sample_ricker
 from ..errors import InputError, describe
 
 TAPS = 51
@@ -83,8 +84,7 @@ def ricker(frequency: float, dt: float, samples_limit: int | None = None, taps: 
                                   f"above 0 and below Nyquist, {nyquist:g} Hz", "Choose another frequency"))
     half = max(taps // 2, math.ceil(1300 / (frequency * dt)))
     check_length(2 * half + 1, samples_limit, f"ricker:{frequency:g}")
-    a = (math.pi * frequency * np.arange(-half, half + 1) * dt / 1000) ** 2
-    return make_wavelet((1 - 2 * a) * np.exp(-a), dt, f"ricker:{frequency:g}")
+    return make_wavelet(sample_ricker(frequency, dt / 1000, 2 * half + 1), dt, f"ricker:{frequency:g}")
 
 
 def check_length(taps: int, samples_limit: int | None, source: str) -> None:
