@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shlex
 import shutil
 import subprocess
@@ -19,7 +20,24 @@ CSRC = ROOT / "csrc"
 # No -march: one build runs everywhere, wider vectors are chosen at run time by function clones.
 # No contraction into fused multiply-adds either, so that every clone gives the same numbers.
 CXX_FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-fopenmp", "-ffp-contract=off", "-Wall"]
+# Sources of csrc/cpu/simd are compiled once per instruction set, and one is chosen when the module runs. Their sums are
+# not promised to agree to the last bit between sets, so they may contract.
+ISAS = {
+    "portable": ["-DAAFAST_VECTOR_BYTES=16"],
+    "avx2": ["-DAAFAST_VECTOR_BYTES=32", "-mavx2", "-mfma"],
+    "avx512": [
+        "-DAAFAST_VECTOR_BYTES=64", "-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma",
+        "-mprefer-vector-width=512",
+    ],
+}
+SIMD_FLAGS = ["-ffp-contract=fast", "-fno-math-errno", "-Wno-psabi"]
 NVCC_FLAGS = ["-O3", "-std=c++17", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+
+
+def isas() -> dict[str, list[str]]:
+    """The instruction sets to compile for on this machine's architecture."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    return ISAS if x86 else {"portable": ISAS["portable"]}
 
 
 def say(message: str) -> None:
@@ -94,7 +112,8 @@ def ninja_text(target: str) -> str:
     cxx = shlex.split(os.environ.get("CXX", "g++"))
     nvcc = find_nvcc()
     archs = cuda_archs()
-    cpu = [*cxx, *CXX_FLAGS, f"-I{CSRC / 'include'}"]
+    sets = isas()
+    cpu = [*cxx, *CXX_FLAGS, f"-DAAFAST_X86={int(len(sets) > 1)}", f"-I{CSRC / 'include'}"]
     # Only the bindings see Python: another interpreter or a moved pybind11 recompiles one file.
     bindings = [
         *cpu,
@@ -132,7 +151,10 @@ def ninja_text(target: str) -> str:
             "  deps = gcc",
             "  description = nvcc $in",
         ]
-    for rule, command in (("cpu", cpu), ("bindings", bindings)):
+    simd = {
+        f"simd_{name}": [*cpu, *SIMD_FLAGS, f"-DAAFAST_ISA={name}", *flags] for name, flags in sets.items()
+    }
+    for rule, command in {"cpu": cpu, "bindings": bindings, **simd}.items():
         lines += [
             f"rule {rule}",
             f"  command = {joined(command)} -MMD -MF $out.d -c $in -o $out",
@@ -141,9 +163,11 @@ def ninja_text(target: str) -> str:
             "  description = c++ $in",
         ]
     lines += ["rule link", f"  command = {joined(link)} $in -o $out", "  description = link $out"]
+    sources += [(path, rule) for path in sorted((CSRC / "cpu" / "simd").glob("*.cpp")) for rule in simd]
     objects = []
     for path, rule in sources:
-        objects.append(escaped(path.relative_to(CSRC).as_posix() + ".o"))
+        variant = rule.removeprefix("simd") if rule in simd else ""
+        objects.append(escaped(path.relative_to(CSRC).as_posix() + f"{variant}.o"))
         lines.append(f"build {objects[-1]}: {rule} {escaped(path)}")
     lines.append(f"build {escaped(target)}: link {' '.join(objects)}")
     return "\n".join(lines) + "\n"
