@@ -114,7 +114,7 @@ def ninja_text(target: str) -> str:
     archs = cuda_archs()
     sets = isas()
     cpu = [*cxx, *CXX_FLAGS, f"-DAAFAST_X86={int(len(sets) > 1)}", f"-I{CSRC / 'include'}"]
-    # Only the bindings see Python: another interpreter or a moved pybind11 recompiles one file.
+    # Only the bindings see Python: another interpreter or a moved pybind11 recompiles nothing else.
     bindings = [
         *cpu,
         f"-I{pybind11.get_include()}",
@@ -123,8 +123,8 @@ def ninja_text(target: str) -> str:
     ]
     link = [*cxx, "-shared", "-fopenmp", "-Wl,--exclude-libs,ALL"]
     sources = [
-        (path, "bindings" if path.name == "module.cpp" else "cpu")
-        for path in [CSRC / "module.cpp", *sorted((CSRC / "cpu").glob("*.cpp"))]
+        *((path, "bindings") for path in sorted(CSRC.glob("*.cpp"))),
+        *((path, "cpu") for path in sorted((CSRC / "cpu").glob("*.cpp"))),
     ]
     lines = ["ninja_required_version = 1.5"]
     if nvcc is not None:

@@ -13,6 +13,8 @@ using namespace aafast;
 using Address = std::uintptr_t;
 using Unlocked = py::call_guard<py::gil_scoped_release>;
 
+void bind_engine(py::module_& m);  // engine.cpp
+
 namespace {
 
 template <class T>
@@ -66,6 +68,7 @@ PYBIND11_MODULE(_C, m) {
   m.attr("with_cuda") = bool(AAFAST_WITH_CUDA);
   bind_cpu<float>(m, "float32");
   bind_cpu<double>(m, "float64");
+  bind_engine(m);
 #if AAFAST_WITH_CUDA
   m.attr("cuda_archs") = AAFAST_ARCHS;
   m.def("cuda_device_count", [] {
