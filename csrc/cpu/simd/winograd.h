@@ -1,0 +1,187 @@
+// What Winograd's convolution and its weight gradient share: the transforms of F(tile, 3), the tiles of an image,
+// and the staging of a part of it.
+//
+// F(m, 3) gives m outputs of a 3-tap correlation from n = m + 2 inputs by n products, y = A^T [(G g) (.) (B^T d)];
+// in two dimensions on n x n points. The same A, B and G give the weight gradient, with the transposes of A and G
+// in place of them: dg = G^T [(B^T d) (.) (A dy)].
+#pragma once
+#include "kernels.h"
+
+namespace aafast::AAFAST_ISA {
+
+// Interpolation points 0, 1, -1, 1/2, -2 and infinity: their products grow less than those of 0, +-1, +-2, and so do
+// rounding errors.
+template <int kTile>
+struct Winograd {
+  static_assert(kTile == 4);
+  static constexpr int kPoints = 6;
+
+  template <class V>
+  static AAFAST_INLINE void input(const V (&d)[6], V (&o)[6]) {  // B^T d
+    typedef decltype(d[0][0] + d[0][0]) S;
+    const V even = d[4] - d[2], odd = d[3] - d[1];
+    const V low = d[0] - d[2], high = d[5] - d[3];
+    const V sum = even + odd, difference = even - odd;
+    o[0] = (low + even) + S(1.5) * odd;
+    o[1] = sum + S(1.5) * (d[3] + d[2]);
+    o[2] = difference + S(1.5) * (d[3] - d[2]);
+    o[3] = even + S(2) * odd;
+    o[4] = even - S(0.5) * odd;
+    o[5] = (high - odd) + S(1.5) * even;
+  }
+  template <class V>
+  static AAFAST_INLINE void output(const V (&m)[6], V (&y)[4]) {  // A^T m
+    typedef decltype(m[0][0] + m[0][0]) S;
+    const V sum = m[1] + m[2], difference = m[1] - m[2];
+    y[0] = (m[0] + sum) + (m[3] + m[4]);
+    y[1] = (difference + S(0.5) * m[3]) - S(2) * m[4];
+    y[2] = (sum + S(0.25) * m[3]) + S(4) * m[4];
+    y[3] = (difference + S(0.125) * m[3]) + (m[5] - S(8) * m[4]);
+  }
+  template <class V>
+  static AAFAST_INLINE void spread(const V (&y)[4], V (&z)[6]) {  // A y
+    typedef decltype(y[0][0] + y[0][0]) S;
+    const V even = y[0] + y[2], odd = y[1] + y[3];
+    z[0] = y[0];
+    z[1] = even + odd;
+    z[2] = even - odd;
+    z[3] = (y[0] + S(0.25) * y[2]) + S(0.5) * (y[1] + S(0.25) * y[3]);
+    z[4] = (y[0] + S(4) * y[2]) - S(2) * (y[1] + S(4) * y[3]);
+    z[5] = y[3];
+  }
+  template <class V>
+  static AAFAST_INLINE void taps(const V (&g)[3], V (&u)[6]) {  // G g
+    typedef decltype(g[0][0] + g[0][0]) S;
+    const V outer = g[0] + g[2];
+    u[0] = g[0];
+    u[1] = S(1.0 / 3) * (outer + g[1]);
+    u[2] = S(1.0 / 3) * (g[1] - outer);
+    u[3] = S(-16.0 / 15) * ((g[0] + S(0.25) * g[2]) + S(0.5) * g[1]);
+    u[4] = S(1.0 / 15) * ((g[0] + S(4) * g[2]) - S(2) * g[1]);
+    u[5] = g[2];
+  }
+  template <class V>
+  static AAFAST_INLINE void gather(const V (&u)[6], V (&g)[3]) {  // G^T u
+    typedef decltype(u[0][0] + u[0][0]) S;
+    const V first = S(1.0 / 3) * (u[1] - u[2]), third = S(-16.0 / 15) * u[3], fourth = S(1.0 / 15) * u[4];
+    g[0] = (u[0] + first) + (third + fourth);
+    g[1] = (S(1.0 / 3) * (u[1] + u[2]) + S(0.5) * third) - S(2) * fourth;
+    g[2] = (u[5] + first) + (S(0.25) * third + S(4) * fourth);
+  }
+};
+
+template <>
+struct Winograd<2> {  // points 0, 1, -1 and infinity
+  static constexpr int kPoints = 4;
+
+  template <class V>
+  static AAFAST_INLINE void input(const V (&d)[4], V (&o)[4]) {
+    o[0] = d[0] - d[2];
+    o[1] = d[1] + d[2];
+    o[2] = d[2] - d[1];
+    o[3] = d[3] - d[1];
+  }
+  template <class V>
+  static AAFAST_INLINE void output(const V (&m)[4], V (&y)[2]) {
+    y[0] = (m[0] + m[1]) + m[2];
+    y[1] = (m[1] - m[2]) + m[3];
+  }
+  template <class V>
+  static AAFAST_INLINE void spread(const V (&y)[2], V (&z)[4]) {
+    z[0] = y[0];
+    z[1] = y[0] + y[1];
+    z[2] = y[0] - y[1];
+    z[3] = y[1];
+  }
+  template <class V>
+  static AAFAST_INLINE void taps(const V (&g)[3], V (&u)[4]) {
+    typedef decltype(g[0][0] + g[0][0]) S;
+    const V outer = g[0] + g[2];
+    u[0] = g[0];
+    u[1] = S(0.5) * (outer + g[1]);
+    u[2] = S(0.5) * (outer - g[1]);
+    u[3] = g[2];
+  }
+  template <class V>
+  static AAFAST_INLINE void gather(const V (&u)[4], V (&g)[3]) {
+    typedef decltype(u[0][0] + u[0][0]) S;
+    const V half = S(0.5) * (u[1] + u[2]);
+    g[0] = u[0] + half;
+    g[1] = S(0.5) * (u[1] - u[2]);
+    g[2] = half + u[3];
+  }
+};
+
+// A rectangle of tiles.
+struct Tiles {
+  int row, column, rows, columns;
+  int count() const { return rows * columns; }
+};
+
+// An image's tiles, cut evenly into rectangles of at most `most` tiles, so that what is made of one stays in a
+// core's second cache.
+struct Cuts {
+  int rows, columns;            // tiles of the image
+  int row_cuts, column_cuts;    // rectangles down and across
+
+  Cuts(int tile, Image image, int most, int widest) {
+    rows = int(divide_up(image.height, tile));
+    columns = int(divide_up(image.width, tile));
+    column_cuts = int(divide_up(columns, widest));
+    const int deepest = most / int(divide_up(columns, column_cuts));
+    row_cuts = int(divide_up(rows, deepest > 1 ? deepest : 1));
+  }
+  int count() const { return row_cuts * column_cuts; }
+  int largest() const { return int(divide_up(rows, row_cuts) * divide_up(columns, column_cuts)); }
+  Tiles rectangle(int index) const {
+    const i64 down = index / column_cuts, across = index % column_cuts;
+    const int row = int(down * rows / row_cuts), column = int(across * columns / column_cuts);
+    return {row, column, int((down + 1) * rows / row_cuts) - row, int((across + 1) * columns / column_cuts) - column};
+  }
+};
+
+// The first address at or after p on a vector's boundary; scratch holds kAlign elements more for it.
+constexpr int kAlign = AAFAST_VECTOR_BYTES;
+template <class T>
+AAFAST_INLINE T* aligned(T* p) {
+  const auto address = reinterpret_cast<std::uintptr_t>(p);
+  return p + (AAFAST_VECTOR_BYTES - address % AAFAST_VECTOR_BYTES) % AAFAST_VECTOR_BYTES / sizeof(T);
+}
+
+template <Read kRead, class T>
+AAFAST_INLINE Vec<T> read(const Source<T>& source, i64 at, int c) {
+  const Vec<T> x = load(source.x + at + c);
+  if (kRead == Read::plain) return x;
+  if (kRead == Read::gelu) return gelu<T>(load(source.a + c) * x + load(source.b + c));
+  return load(source.a + c) * x + (load(source.b + c) * load(source.x2 + at + c) + load(source.c + c));
+}
+
+template <Read kRead, class T>
+void stage(const Source<T>& source, Image image, int channels, int row, int column, int rows, int columns, T* patch) {
+  const int left = column < 0 ? -column : 0;
+  const int right = column + columns > image.width ? image.width - column : columns;
+  for (int i = 0; i < rows; ++i, patch += i64(columns) * channels) {
+    const int y = row + i;
+    const bool inside = y >= 0 && y < image.height;
+    const i64 begin = inside ? i64(left) * channels : i64(columns) * channels;
+    const i64 end = inside ? i64(right) * channels : i64(columns) * channels;
+    for (i64 k = 0; k < begin; k += kWidth<T>) store(patch + k, Vec<T>{});
+    const i64 from = (i64(y) * image.width + column) * channels;
+    for (i64 k = begin; k < end; k += channels)
+      for (int c = 0; c < channels; c += kWidth<T>) store(patch + k + c, read<kRead>(source, from + k, c));
+    for (i64 k = end; k < i64(columns) * channels; k += kWidth<T>) store(patch + k, Vec<T>{});
+  }
+}
+
+// patch [rows, columns, channels]: what is read at the pixels from (row, column) on, 0 outside the image. Every
+// element is read, and its GELU evaluated, once.
+template <class T>
+void stage(const Source<T>& source, Image image, int channels, int row, int column, int rows, int columns, T* patch) {
+  switch (source.kind) {
+    case Read::plain: return stage<Read::plain>(source, image, channels, row, column, rows, columns, patch);
+    case Read::gelu: return stage<Read::gelu>(source, image, channels, row, column, rows, columns, patch);
+    case Read::gradient: return stage<Read::gradient>(source, image, channels, row, column, rows, columns, patch);
+  }
+}
+
+}  // namespace aafast::AAFAST_ISA
