@@ -12,67 +12,22 @@ namespace {
 constexpr int kRows = 6;
 constexpr int kVectors = AAFAST_VECTOR_BYTES == 64 ? 4 : 2;
 
-template <int kTile>
-constexpr int kPlaces = Winograd<kTile>::kPoints * Winograd<kTile>::kPoints;  // points of the plane
-
 // Tiles per job: the transformed tiles of 64 channels are half a megabyte, as large as the transformed weight.
 template <int kTile>
 Cuts cuts(Image image) {
   return kTile == 4 ? Cuts(4, image, 52, 16) : Cuts(2, image, 104, 26);
 }
 
-AAFAST_INLINE int most(int a, int b) { return a > b ? a : b; }
-
 template <int kTile>
 struct Shape {
   int inputs, outputs;
-  int depth;       // channels of a stored tile: products replace what they are made of
-  i64 patch;       // elements of the staged pixels
-  i64 group;       // elements of a group of tiles
-  i64 groups;
+  i64 patch;          // elements of the staged pixels
+  Groups<kTile> tiles;  // products replace what they are made of: deep enough for either
 
-  Shape(Tiles tiles, int inputs, int outputs) : inputs(inputs), outputs(outputs), depth(most(inputs, outputs)) {
-    patch = i64(tiles.rows * kTile + 2) * (tiles.columns * kTile + 2) * inputs;
-    group = i64(kPlaces<kTile>) * kRows * depth;
-    groups = divide_up(tiles.count(), kRows);
-  }
-  i64 place(int tile) const { return tile / kRows * group + i64(tile % kRows) * depth; }
+  Shape(Tiles area, int inputs, int outputs)
+      : inputs(inputs), outputs(outputs), patch(area.patch(kTile, 2) * inputs),
+        tiles(area.count(), kRows, inputs > outputs ? inputs : outputs) {}
 };
-
-// One row of tiles, staged in patch, to tiles: B^T d B.
-template <int kTile, class T>
-void transform_input(const Shape<kTile>& shape, Tiles tiles, int row, const T* patch, T* stored) {
-  constexpr int n = Winograd<kTile>::kPoints;
-  const i64 line = i64(tiles.columns * kTile + 2) * shape.inputs;
-  const i64 step = i64(kRows) * shape.depth;
-  patch += row * kTile * line;
-  for (int c = 0; c < shape.inputs; c += kWidth<T>) {
-    Vec<T> down[n][n];  // columns after the transform down them; neighbouring tiles share two
-    const T* from = patch + c;
-    auto column = [&](int j) {
-      Vec<T> d[n], o[n];
-      for (int i = 0; i < n; ++i) d[i] = load(from + i * line);
-      Winograd<kTile>::input(d, o);
-      for (int i = 0; i < n; ++i) down[i][j] = o[i];
-      from += shape.inputs;
-    };
-    column(n - 2);
-    column(n - 1);
-    for (int t = 0; t < tiles.columns; ++t) {
-      for (int i = 0; i < n; ++i) {
-        down[i][0] = down[i][n - 2];
-        down[i][1] = down[i][n - 1];
-      }
-      for (int j = 2; j < n; ++j) column(j);
-      T* to = stored + shape.place(row * tiles.columns + t) + c;
-      for (int i = 0; i < n; ++i) {
-        Vec<T> o[n];
-        Winograd<kTile>::input(down[i], o);
-        for (int j = 0; j < n; ++j) store(to + (i * n + j) * step, o[j]);
-      }
-    }
-  }
-}
 
 // m [kR, depth] = v [kR, inputs] u [inputs, kN vectors]; m may be where v is.
 template <int kR, int kN, class T>
@@ -115,11 +70,11 @@ void multiply_points(const Shape<kTile>& shape, int count, const T* packed, T* s
   constexpr int block = kVectors * kWidth<T>;
   const int inputs = shape.inputs, outputs = shape.outputs;
   for (int p = 0; p < kPlaces<kTile>; ++p, packed += i64(inputs) * outputs)
-    for (int g = 0; g < shape.groups; ++g) {
+    for (int g = 0; g < shape.tiles.count; ++g) {
       const int rows = count - g * kRows < kRows ? count - g * kRows : kRows;
-      T* m = stored + g * shape.group + i64(p) * kRows * shape.depth;
+      T* m = stored + g * shape.tiles.size + p * shape.tiles.step;
       const T* v = m;
-      i64 depth = shape.depth;
+      i64 depth = shape.tiles.depth;
       if (outputs > block) {
         for (int r = 0; r < rows; ++r)
           for (int k = 0; k < inputs; k += kWidth<T>) store(spare + r * inputs + k, load(m + r * depth + k));
@@ -129,11 +84,11 @@ void multiply_points(const Shape<kTile>& shape, int count, const T* packed, T* s
       const T* u = packed;
       int o = 0;
       for (; o + block <= outputs; o += block, u += i64(inputs) * block)
-        multiply<kVectors>(rows, v, depth, u, inputs, m + o, shape.depth);
+        multiply<kVectors>(rows, v, depth, u, inputs, m + o, shape.tiles.depth);
       switch ((outputs - o) / kWidth<T>) {
-        case 1: multiply<1>(rows, v, depth, u, inputs, m + o, shape.depth); break;
-        case 2: multiply<2>(rows, v, depth, u, inputs, m + o, shape.depth); break;
-        case 3: multiply<3>(rows, v, depth, u, inputs, m + o, shape.depth); break;
+        case 1: multiply<1>(rows, v, depth, u, inputs, m + o, shape.tiles.depth); break;
+        case 2: multiply<2>(rows, v, depth, u, inputs, m + o, shape.tiles.depth); break;
+        case 3: multiply<3>(rows, v, depth, u, inputs, m + o, shape.tiles.depth); break;
         default: break;
       }
     }
@@ -162,11 +117,11 @@ void transform_output(const Shape<kTile>& shape, Image image, Tiles tiles, const
                       T* sums) {
   constexpr int n = Winograd<kTile>::kPoints;
   const int outputs = shape.outputs;
-  const i64 step = i64(kRows) * shape.depth;
+  const i64 step = shape.tiles.step;
   for (int t = 0; t < tiles.count(); ++t) {
     const int y = (tiles.row + t / tiles.columns) * kTile, x = (tiles.column + t % tiles.columns) * kTile;
     const int height = image.height - y, width = image.width - x;  // of the tile, where less than kTile
-    const T* from = stored + shape.place(t);
+    const T* from = stored + shape.tiles.place(t);
     const i64 corner = (i64(y) * image.width + x) * outputs;
     for (int c = 0; c < outputs; c += kWidth<T>) {
       Vec<T> down[kTile][n];
@@ -203,12 +158,10 @@ void convolve(Image image, int inputs, int outputs, const Source<T>& source, con
   const Shape<kTile> shape(tiles, inputs, outputs);
   T* patch = aligned(scratch);
   T* stored = patch + shape.patch;
-  T* spare = stored + shape.groups * shape.group;
+  T* spare = stored + shape.tiles.all();
   T* sums = spare + kRows * inputs;
 
-  stage(source, image, inputs, tiles.row * kTile - 1, tiles.column * kTile - 1, tiles.rows * kTile + 2,
-        tiles.columns * kTile + 2, patch);
-  for (int row = 0; row < tiles.rows; ++row) transform_input(shape, tiles, row, patch, stored);
+  transform_input(source, image, inputs, tiles, patch, shape.tiles, stored);
   multiply_points(shape, tiles.count(), packed, stored, spare);
   if (target.kind == Write::plain) return transform_output<kTile, Write::plain>(shape, image, tiles, stored, target, sums);
   for (int c = 0; c < 2 * outputs; c += kWidth<T>) store(sums + c, Vec<T>{});
@@ -221,10 +174,8 @@ void convolve(Image image, int inputs, int outputs, const Source<T>& source, con
 
 template <int kTile, class T>
 i64 scratch_of(Image image, int inputs, int outputs) {
-  const Cuts all = cuts<kTile>(image);
-  const Tiles tiles{0, 0, int(divide_up(all.rows, all.row_cuts)), int(divide_up(all.columns, all.column_cuts))};
-  const Shape<kTile> shape(tiles, inputs, outputs);
-  return shape.patch + shape.groups * shape.group + i64(kRows) * inputs + 2 * outputs + kWidth<T>;
+  const Shape<kTile> shape(cuts<kTile>(image).largest(), inputs, outputs);
+  return shape.patch + shape.tiles.all() + i64(kRows) * inputs + 2 * outputs + kWidth<T>;
 }
 
 // Packed as [point][block of outputs][inputs][outputs of the block], in the order that the products read it.

@@ -112,10 +112,30 @@ struct Winograd<2> {  // points 0, 1, -1 and infinity
   }
 };
 
+template <int kTile>
+constexpr int kPlaces = Winograd<kTile>::kPoints * Winograd<kTile>::kPoints;  // points of the plane
+
 // A rectangle of tiles.
 struct Tiles {
   int row, column, rows, columns;
   int count() const { return rows * columns; }
+  i64 patch(int tile, int more) const { return i64(rows * tile + more) * (columns * tile + more); }  // its pixels
+};
+
+// Transformed tiles in memory, in groups: [group][point][tile of the group][depth].
+template <int kTile>
+struct Groups {
+  int each;   // tiles of a group
+  int depth;  // channels
+  i64 step;   // from point to point
+  i64 size;   // of a group
+  int count;
+
+  Groups(int tiles, int each, int depth)
+      : each(each), depth(depth), step(i64(each) * depth), size(kPlaces<kTile> * step),
+        count(int(divide_up(tiles, each))) {}
+  i64 place(int tile) const { return tile / each * size + i64(tile % each) * depth; }
+  i64 all() const { return count * size; }
 };
 
 // An image's tiles, cut evenly into rectangles of at most `most` tiles, so that what is made of one stays in a
@@ -132,7 +152,7 @@ struct Cuts {
     row_cuts = int(divide_up(rows, deepest > 1 ? deepest : 1));
   }
   int count() const { return row_cuts * column_cuts; }
-  int largest() const { return int(divide_up(rows, row_cuts) * divide_up(columns, column_cuts)); }
+  Tiles largest() const { return {0, 0, int(divide_up(rows, row_cuts)), int(divide_up(columns, column_cuts))}; }
   Tiles rectangle(int index) const {
     const i64 down = index / column_cuts, across = index % column_cuts;
     const int row = int(down * rows / row_cuts), column = int(across * columns / column_cuts);
@@ -140,8 +160,7 @@ struct Cuts {
   }
 };
 
-// The first address at or after p on a vector's boundary; scratch holds kAlign elements more for it.
-constexpr int kAlign = AAFAST_VECTOR_BYTES;
+// The first address at or after p on a vector's boundary; scratch holds a vector more for it.
 template <class T>
 AAFAST_INLINE T* aligned(T* p) {
   const auto address = reinterpret_cast<std::uintptr_t>(p);
@@ -182,6 +201,49 @@ void stage(const Source<T>& source, Image image, int channels, int row, int colu
     case Read::gelu: return stage<Read::gelu>(source, image, channels, row, column, rows, columns, patch);
     case Read::gradient: return stage<Read::gradient>(source, image, channels, row, column, rows, columns, patch);
   }
+}
+
+// One row of tiles of a patch to the transformed tiles: B^T d B.
+template <int kTile, class T>
+void transform_row(const T* patch, int channels, int row, int columns, const Groups<kTile>& groups, T* stored) {
+  constexpr int n = Winograd<kTile>::kPoints;
+  const i64 line = i64(columns * kTile + 2) * channels;
+  patch += row * kTile * line;
+  for (int c = 0; c < channels; c += kWidth<T>) {
+    Vec<T> down[n][n];  // pixel columns after the transform down them; neighbouring tiles share two
+    const T* from = patch + c;
+    auto column = [&](int j) {
+      Vec<T> d[n], o[n];
+      for (int i = 0; i < n; ++i) d[i] = load(from + i * line);
+      Winograd<kTile>::input(d, o);
+      for (int i = 0; i < n; ++i) down[i][j] = o[i];
+      from += channels;
+    };
+    column(n - 2);
+    column(n - 1);
+    for (int t = 0; t < columns; ++t) {
+      for (int i = 0; i < n; ++i) {
+        down[i][0] = down[i][n - 2];
+        down[i][1] = down[i][n - 1];
+      }
+      for (int j = 2; j < n; ++j) column(j);
+      T* to = stored + groups.place(row * columns + t) + c;
+      for (int i = 0; i < n; ++i) {
+        Vec<T> o[n];
+        Winograd<kTile>::input(down[i], o);
+        for (int j = 0; j < n; ++j) store(to + (i * n + j) * groups.step, o[j]);
+      }
+    }
+  }
+}
+
+// The pixels that the tiles need, staged in patch, and their transform.
+template <int kTile, class T>
+void transform_input(const Source<T>& source, Image image, int channels, Tiles tiles, T* patch,
+                     const Groups<kTile>& groups, T* stored) {
+  stage(source, image, channels, tiles.row * kTile - 1, tiles.column * kTile - 1, tiles.rows * kTile + 2,
+        tiles.columns * kTile + 2, patch);
+  for (int row = 0; row < tiles.rows; ++row) transform_row(patch, channels, row, tiles.columns, groups, stored);
 }
 
 }  // namespace aafast::AAFAST_ISA
