@@ -14,13 +14,14 @@ from types import ModuleType
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 EMULATOR = ROOT / "tests" / "csrc" / "emulator"
+NATIVE = ROOT / "tests" / "csrc" / "native"
 CACHE = ROOT / "build" / "tests"
 SOURCES = [CSRC / "module.cpp", *sorted(CSRC.glob("cpu/*.cpp")), *sorted(CSRC.glob("cuda/*.cu"))]
 
 
 def cached(command: list[str], source: str, suffix: str) -> tuple[Path, str]:
     """Run a compiler on a source text once; `@in` and `@out` are its files. Returns output and messages."""
-    headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh"), *EMULATOR.glob("*.h")])
+    headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh"), *EMULATOR.glob("*.h"), *NATIVE.glob("*.h")])
     digest = hashlib.sha256("\0".join([*command, source, *(path.read_text() for path in headers)]).encode())
     CACHE.mkdir(parents=True, exist_ok=True)
     out = CACHE / f"{digest.hexdigest()[:32]}{suffix}"
