@@ -199,8 +199,8 @@ class NinjaBuild(build_ext):
 
 
 setup(
-    packages=[*find_packages(include=["aafast", "aafast.*"]), "aafast.kernels"],
-    package_dir={"aafast.kernels": "kernels"},
+    packages=[*find_packages(include=["aafast", "aafast.*"]), "aafast.kernels", "aafast.bench"],
+    package_dir={"aafast.kernels": "kernels", "aafast.bench": "bench"},
     ext_modules=[Extension("aafast._C", ["csrc/module.cpp"])],
     cmdclass={"build_ext": NinjaBuild},
 )

@@ -17,25 +17,10 @@ from ..reference import golden
 from ..reference.iteration import STEP, Adaptation
 from ..reference.spectral_norm import refresh
 from ..tasks import build
+from .weights import mismatch_tensors, take_applied
 
 Errors = dict[str, list[float]]
 WEIGHT_DECAY, EPS = 0.01, 1e-8
-
-# Where the parameters of the mismatch networks are called otherwise than in the golden files.
-_STACK = {"data_layer.0": "conv1", "data_layer.2": "conv2", "data_layer.3": "norm2", "data_layer.5": "conv3"}
-_LAYERS = {
-    "deblur": _STACK,
-    "deconv": {
-        **_STACK,
-        "feature_layer.0": "linear1", "feature_layer.1": "batch1",
-        "feature_layer.3": "linear2", "feature_layer.4": "batch2",
-    },
-    "defog": {
-        "trans_layer.0": "trans1", "trans_layer.1": "trans_norm1", "trans_layer.3": "trans2",
-        "light_layer.0": "light1", "light_layer.1": "light_norm1", "light_layer.3": "light2",
-        "light_layer.4": "light_norm2", "light_layer.6": "light3",
-    },
-}
 
 
 class _CutWavelets(WaveletConvolution):
@@ -61,13 +46,11 @@ class _Product:
     def take_prox(self, prox: nn.Module) -> None:
         """Take eta and the proximal network's weights as they are applied."""
         self.model.eta.copy_(prox.eta)
-        for mine, theirs in zip(self.model.prox.R, prox.R, strict=True):
-            for name, value in mine.named_parameters():
-                value.copy_(getattr(theirs, name))  # of a normalised layer, the weight that it applies
+        take_applied(self.model.prox.R, prox.R)
 
     def state(self, adaptation: Adaptation) -> Aux:
         """theta and its moments as the reference has them; z is not used of it."""
-        named = self._named(adaptation.mismatch)
+        named = mismatch_tensors(self.task, adaptation.mismatch)
         theta = {name: value.detach().to(self.problem.y, copy=True)[None] for name, value in named.items()}
         state = initial(self.problem.y, theta)
         for name, value in named.items():
@@ -77,14 +60,6 @@ class _Product:
                 state[f"moment1.{name}"] = moments["exp_avg"].to(self.problem.y, copy=True)[None]
                 state[f"moment2.{name}"] = moments["exp_avg_sq"].to(self.problem.y, copy=True)[None]
         return state
-
-    def _named(self, mismatch: nn.Module) -> dict[str, Tensor]:
-        return {
-            f"{mine}_{part}": getattr(mismatch.get_submodule(theirs), part)
-            for theirs, mine in _LAYERS[self.task].items()
-            for part in ("weight", "bias")
-            if getattr(mismatch.get_submodule(theirs), part) is not None
-        }
 
 
 def lu_steps(task: str, A0: ForwardModel, arrays: dict[str, Tensor], device: torch.device) -> Errors:
