@@ -2,6 +2,20 @@
 
 from ._dispatch import BACKENDS, Row, backends, can_run, select
 from .anderson_mix import anderson_mix
+from .correlate_planes import correlate_planes, correlate_separable
+from .correlate_time import correlate_time, correlate_time_kernel
 from .z_step import z_step
 
-__all__ = ["BACKENDS", "Row", "anderson_mix", "backends", "can_run", "select", "z_step"]
+__all__ = [
+    "BACKENDS",
+    "Row",
+    "anderson_mix",
+    "backends",
+    "can_run",
+    "correlate_planes",
+    "correlate_separable",
+    "correlate_time",
+    "correlate_time_kernel",
+    "select",
+    "z_step",
+]

@@ -51,11 +51,15 @@ def can_run(backend: str, device: torch.device, dtype: torch.dtype = torch.float
 def select(op: str, backend: str, device: torch.device, dtype: torch.dtype) -> str:
     """Name of the backend to run: the one asked for by argument or AAFAST_BACKEND, else the first that can.
 
+    AAFAST_BACKEND speaks to all operations, so one without an implementation of that name chooses as for auto.
+
     Raises:
         BackendError: the one asked for is unknown or cannot run on this device and dtype.
     """
     asked = os.environ.get(VARIABLE, "auto") if backend == "auto" else backend
     source = f" (asked for by {VARIABLE})" if asked != backend else ""
+    if source and asked in BACKENDS and asked not in _operations[op]:
+        asked = "auto"
     if asked != "auto":
         if asked not in BACKENDS:
             raise BackendError(

@@ -21,7 +21,7 @@ def load() -> tuple[ModuleType | None, str]:
     return module, ""
 
 
-def call(function: str, dtype: torch.dtype, *arguments: int | float | bool) -> None:
+def call(function: str, dtype: torch.dtype, *arguments: int | float | bool | tuple[int, int]) -> None:
     """Call the float32 or float64 variant of a native function; a refused launch becomes BackendError."""
     module, reason = load()
     if module is None:
