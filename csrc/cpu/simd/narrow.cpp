@@ -80,10 +80,12 @@ struct Around {
   int vectors;
 };
 
-// kPixels by kGroup results, still spread over lanes: lanes[g][pixel][lane].
+// kPixels by kGroup results, still spread over lanes: lanes[g][pixel][lane]. Few results would wait for one another's
+// additions, so each is then kept as three sums, by dx.
 template <class T, int kPixels, int kGroup>
 AAFAST_INLINE void narrow_block(const Around<T>& around, int x, const T* packed, T* lanes) {
-  Vec<T> sums[kPixels][kGroup] = {};
+  constexpr int kParts = kPixels * kGroup < 8 ? 3 : 1;
+  Vec<T> sums[kParts][kPixels][kGroup] = {};
   for (int dy = 0; dy < 3; ++dy) {
     if (!around.row[dy]) {
       packed += i64(around.vectors) * 3 * kGroup * kWidth<T>;
@@ -100,7 +102,7 @@ AAFAST_INLINE void narrow_block(const Around<T>& around, int x, const T* packed,
         for (int i = 0; i < kPixels; ++i) {
           const Vec<T> value = load(pixel + (i + dx) * kWidth<T>);
 #pragma GCC unroll 3
-          for (int g = 0; g < kGroup; ++g) sums[i][g] += value * weight[g];
+          for (int g = 0; g < kGroup; ++g) sums[dx % kParts][i][g] += value * weight[g];
         }
       }
     }
@@ -108,7 +110,11 @@ AAFAST_INLINE void narrow_block(const Around<T>& around, int x, const T* packed,
 #pragma GCC unroll 3
   for (int g = 0; g < kGroup; ++g) {
 #pragma GCC unroll 8
-    for (int i = 0; i < kPixels; ++i) store(lanes + (g * kWidth<T> + i) * kWidth<T>, sums[i][g]);
+    for (int i = 0; i < kPixels; ++i) {
+      Vec<T> sum = sums[0][i][g];
+      if constexpr (kParts == 3) sum += sums[1][i][g] + sums[2][i][g];
+      store(lanes + (g * kWidth<T> + i) * kWidth<T>, sum);
+    }
   }
 }
 
