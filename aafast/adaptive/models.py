@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..checks import COMPUTE_DTYPES, check_image, check_same_device
+from ..checks import COMPUTE_DTYPES, check_choice, check_image, check_same_device
 from ..config import FixedPointConfig, ModelConfig
 from ..errors import BackendError, InputError, describe
 from ..nets import ProximalNetwork, build_residual
@@ -17,11 +17,13 @@ from ..nets.spectral_norm import refresh
 from ..physics import ForwardModel, GivenForwardModel, as_forward_model
 from ..solvers import Solution, iterate, join
 from ..solvers.adjoint import implicit, one_step, phantom
+from . import engines
 from .objective import Problem
 from .state import initial, theta_of
 from .step import AdaptiveStep
 
 BACKENDS = ("auto", *ops.BACKENDS)
+PRECISIONS = ("fast", "strict")
 
 
 class Model(nn.Module):
@@ -44,11 +46,15 @@ class Model(nn.Module):
         self.config = config
         self.prox = ProximalNetwork(config)
         self.eta = nn.Parameter(torch.tensor([float(config.eta)]))
-        self._backend = "auto"
+        self._backend, self._precision = "auto", "fast"
 
     @property
     def backend(self) -> str:
-        """Where the operations of a solve run: auto | eager | cpp | cuda | triton."""
+        """What runs a solve: auto | eager | cpp | cuda | triton.
+
+        auto takes the engine of the device where there is one and it can, else the loop in plain torch ("eager") with
+        the fastest operations. With gradients recorded it is that loop in any case, with this backend's operations.
+        """
         return self._backend
 
     @backend.setter
@@ -58,6 +64,28 @@ class Model(nn.Module):
                 describe("backend of a model", repr(name), " | ".join(BACKENDS), "See `aafast info` for the reasons")
             )
         self._backend = name
+
+    @property
+    def backend_of_operations(self) -> str:
+        """The backend that single operations are asked for."""
+        return self._backend
+
+    @property
+    def precision(self) -> str:
+        """How an engine rounds: fast, or strict (convolutions with less rounding, at up to twice their work)."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, name: str) -> None:
+        self._precision = check_choice("precision of a model", name, PRECISIONS)
+
+    def outer(self) -> tuple[FixedPointConfig, str]:
+        """How the iteration is run, and which iterate is returned ("best" or "last")."""
+        return FixedPointConfig("picard", tol=0.0, max_iter=self.config.iterations), "last"
+
+    def finish(self, solution: Solution, A0: ForwardModel) -> Solution:
+        """Enter what the model knows beside x."""
+        return solution
 
     def operations(self) -> tuple[str, ...]:
         """The operations with several implementations that a solve of this model runs."""
@@ -76,14 +104,16 @@ class Model(nn.Module):
         y = y.detach().to(weight.dtype).contiguous()
         model = model.to(dtype=weight.dtype)
         self._check_problem(y, model)
+        recording = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
+        engine = None if recording else engines.find(self._backend, self, y, model)
         names = {ops.select(op, self._backend, y.device, y.dtype) for op in self.operations()}
         refresh(self)
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters()):
+        if recording:
             solution = self.solve(y, model)
         else:
             with torch.no_grad():
-                solution = self._solve_samples(y, model)
-        solution.backend = "+".join(sorted(names)) or "eager"
+                solution = self._solve_samples(y, model) if engine is None else engine.solve(self, y, model)
+        solution.backend = "+".join(["eager", *sorted(names - {"eager"})]) if engine is None else engine.name
         if given not in COMPUTE_DTYPES:
             solution.x = solution.x.to(given)
         return solution
@@ -139,9 +169,11 @@ class DirectInverse(Model):
         super().__init__(config)
         self.eta.requires_grad_(False)
 
+    def outer(self) -> tuple[FixedPointConfig, str]:
+        return FixedPointConfig("picard", tol=0.0, max_iter=1), "last"
+
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
-        config = FixedPointConfig("picard", tol=0.0, max_iter=1)
-        return iterate(lambda x, aux: (self.prox(x), aux), y, {}, config, keep="last")
+        return iterate(lambda x, aux: (self.prox(x), aux), y, {}, *self.outer())
 
 
 class RobustLU(Model):
@@ -153,8 +185,7 @@ class RobustLU(Model):
         def step(x: Tensor, aux: dict) -> tuple[Tensor, dict]:
             return self.prox(x - torch.exp(self.eta) * A0.A_adjoint(A0.A(x) - y)), aux
 
-        config = FixedPointConfig("picard", tol=0.0, max_iter=self.config.iterations)
-        return iterate(step, y, {}, config, keep="last")
+        return iterate(step, y, {}, *self.outer())
 
 
 class _Adaptive(Model):
@@ -174,7 +205,7 @@ class _Adaptive(Model):
         samples = 1 if self.config.theta_scope == "batch" else len(y)
         return step, initial(y, self.residual.start(samples))
 
-    def _finish(self, solution: Solution, A0: ForwardModel) -> Solution:
+    def finish(self, solution: Solution, A0: ForwardModel) -> Solution:
         solution.z = solution.aux["z"]
         solution.wavelet = self.residual.wavelet(theta_of(solution.aux), A0)
         if solution.wavelet is not None:
@@ -189,8 +220,7 @@ class AdaptiveLU(_Adaptive):
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
         step, state = self._start(y, A0)
-        config = FixedPointConfig("picard", tol=0.0, max_iter=self.config.iterations)
-        return self._finish(iterate(step, y, state, config, keep="last"), A0)
+        return self.finish(iterate(step, y, state, *self.outer()), A0)
 
 
 class AdaptiveDEQ(_Adaptive):
@@ -198,13 +228,16 @@ class AdaptiveDEQ(_Adaptive):
 
     method = "adaptive-deq"
 
+    def outer(self) -> tuple[FixedPointConfig, str]:
+        return self.config.fixed_point, "best"
+
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:
         step, state = self._start(y, A0)
         config = self.config
         if config.gradient == "unrolled" or not torch.is_grad_enabled():
-            return self._finish(iterate(step, y, state, config.fixed_point, backend=self._backend), A0)
+            return self.finish(iterate(step, y, state, config.fixed_point, backend=self._backend), A0)
         with torch.no_grad():
-            solution = self._finish(iterate(step, y, state, config.fixed_point, backend=self._backend), A0)
+            solution = self.finish(iterate(step, y, state, config.fixed_point, backend=self._backend), A0)
         phi, point = step.frozen(solution.aux), solution.aux["point"]
         if config.gradient == "one-step":
             solution.x = one_step(phi, point, solution.x)

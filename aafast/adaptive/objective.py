@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from ..config import ModelConfig
@@ -36,3 +37,19 @@ class Problem:
     def objective(self, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
         """misfit + lam mse(x, z): what z descends (paper eq. 7, first line)."""
         return self.misfit(theta, z) + self.config.lam * self._mean((x - z).square())
+
+    def gradient_z(self, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
+        """The gradient of `objective` in z."""
+        with torch.enable_grad():
+            point = z.detach().requires_grad_()
+            return torch.autograd.grad(self.objective(theta, point, x.detach()), point)[0]
+
+    def gradient_theta(self, theta: Theta, z: Tensor) -> Theta:
+        """The gradient of `misfit` in every tensor of theta."""
+        with torch.enable_grad():
+            leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
+            found = torch.autograd.grad(self.misfit(leaves, z.detach()), list(leaves.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(leaf) if g is None else g
+            for (name, leaf), g in zip(leaves.items(), found, strict=True)
+        }

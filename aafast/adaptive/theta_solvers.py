@@ -10,18 +10,8 @@ from ..nets.residual import Theta
 from .objective import Problem
 from .state import Aux, moments_of, theta_of
 
-_BETA1, _BETA2 = 0.9, 0.999
+BETA1, BETA2 = 0.9, 0.999
 Updated = tuple[Theta, Theta, Theta]
-
-
-def _gradients(problem: Problem, theta: Theta, z: Tensor) -> Theta:
-    with torch.enable_grad():
-        leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
-        loss = problem.misfit(leaves, z.detach())
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(leaf) if g is None else g for (name, leaf), g in zip(leaves.items(), found, strict=True)
-    }
 
 
 def adamw(problem: Problem, state: Aux, z: Tensor) -> Updated:
@@ -31,16 +21,16 @@ def adamw(problem: Problem, state: Aux, z: Tensor) -> Updated:
     first, second = moments_of(state)
     for step in range(inner.steps):
         count = (state["count"] * inner.steps + step + 1).to(torch.float64)
-        gradients = _gradients(problem, theta, z)
+        gradients = problem.gradient_theta(theta, z)
         for name, g in gradients.items():
             value = theta[name]
             shape = (-1, *(1,) * (value.ndim - 1))
             # A sample that has stopped counts no further; a theta shared by all goes on with those that run.
             counts = count if len(value) == len(count) else count.amax(0, keepdim=True)
-            first[name] = torch.lerp(first[name], g, 1 - _BETA1)
-            second[name] = second[name] * _BETA2 + (1 - _BETA2) * g * g
-            size = (inner.lr / (1 - _BETA1**counts)).view(shape).to(value.dtype)
-            unbias = (1 - _BETA2**counts).sqrt().view(shape).to(value.dtype)
+            first[name] = torch.lerp(first[name], g, 1 - BETA1)
+            second[name] = second[name] * BETA2 + (1 - BETA2) * g * g
+            size = (inner.lr / (1 - BETA1**counts)).view(shape).to(value.dtype)
+            unbias = (1 - BETA2**counts).sqrt().view(shape).to(value.dtype)
             decayed = value * (1 - inner.lr * inner.weight_decay)
             theta[name] = decayed - size * first[name] / (second[name].sqrt() / unbias + inner.eps)
     return theta, first, second
@@ -51,7 +41,7 @@ def gradient(problem: Problem, state: Aux, z: Tensor) -> Updated:
     inner = problem.config.theta_solver
     theta = theta_of(state)
     for _ in range(inner.steps):
-        gradients = _gradients(problem, theta, z)
+        gradients = problem.gradient_theta(theta, z)
         theta = {name: value - inner.lr * gradients[name] for name, value in theta.items()}
     return theta, *moments_of(state)
 

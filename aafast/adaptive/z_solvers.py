@@ -12,17 +12,11 @@ from ..physics import ForwardModel
 from .objective import Problem
 
 
-def _gradient(problem: Problem, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
-    with torch.enable_grad():
-        point = z.detach().requires_grad_()
-        return torch.autograd.grad(problem.objective(theta, point, x.detach()), point)[0]
-
-
 def adamw(problem: Problem, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
     """The authors' step, a fresh AdamW each time: z <- z (1 - lr wd) - lr g / (|g| + eps)."""
     inner = problem.config.z_solver
     for _ in range(inner.steps):
-        gradient = _gradient(problem, theta, z, x)
+        gradient = problem.gradient_z(theta, z, x)
         z = ops.z_step(z.detach(), gradient, inner.lr, inner.weight_decay, inner.eps, problem.backend)
     return z
 
@@ -35,7 +29,7 @@ def gradient(problem: Problem, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
     pixels = z.numel() if config.theta_scope == "batch" else z[0].numel()
     size = (pixels / (2 * bound)).view(-1, 1, 1, 1)
     for _ in range(config.z_solver.steps):
-        z = z.detach() - size * _gradient(problem, theta, z, x)
+        z = z.detach() - size * problem.gradient_z(theta, z, x)
     return z
 
 

@@ -1,0 +1,109 @@
+"""A stack of convolutions whose weights are part of theta: values, and gradients sample by sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..nets.residual import Theta
+from ..ops import _arena
+from ..ops._stack import FusedStack, StackGradients, StackShape, StackWeights
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where a stack's weights stand in theta: `NAME_weight` (and `NAME_bias`) of each convolution and GroupNorm."""
+
+    convs: tuple[str, ...]
+    norms: tuple[str | None, ...]
+    bias: bool
+
+
+class ThetaStack:
+    """The native stack of one part of a mismatch network, fed with theta [S, ...], S = 1 or one set per sample."""
+
+    def __init__(self, label: str, names: Names, theta: Theta, groups: int, tile: int) -> None:
+        weights = [theta[f"{name}_weight"] for name in names.convs]
+        channels = (weights[0].shape[-3], *(weight.shape[-4] for weight in weights))
+        self.label, self.names, self.outputs = label, names, channels[-1]
+        self.shape = StackShape(channels, tuple(norm is not None for norm in names.norms), groups, tile)
+        self.fused = FusedStack(self.shape, weights[0].dtype)
+
+    def weights(self, theta: Theta, adjoint: bool) -> StackWeights:
+        """theta as the native stack reads it; valid until the next call."""
+        names = self.names
+        packed = self.fused.pack(tuple(theta[f"{name}_weight"] for name in names.convs), adjoint, f"{self.label}.packed")
+        bias = tuple(theta[f"{name}_bias"].contiguous() if names.bias else None for name in names.convs)
+        norm_weight, norm_bias = (
+            tuple(None if name is None else theta[f"{name}_{part}"].contiguous() for name in names.norms)
+            for part in ("weight", "bias")
+        )
+        return StackWeights(packed, bias, norm_weight, norm_bias)
+
+    def value(self, images: tuple[Tensor, ...], weights: StackWeights, batch: int, name: str) -> Tensor:
+        """The stack's output [batch, outputs, H, W], in the arena under `name`."""
+        out = _arena.take(f"{self.label}.{name}", (batch, self.outputs, *images[0].shape[2:]), self.fused.dtype)
+        self.fused.forward(images, weights, out)
+        return out
+
+    def saved(self, batch: int, images: tuple[Tensor, ...]) -> Tensor:
+        """Memory for the activations of `batch` samples, in the arena."""
+        return self.fused.saved(batch, *images[0].shape[2:], name=f"{self.label}.saved")
+
+
+class ThetaGradients:
+    """Gradients of one stack's part of theta, filled chunk by chunk of samples.
+
+    Per sample (S = B) every chunk writes its rows; shared (S = 1) the samples are added in their order, so that the
+    chunks do not show in the bits.
+    """
+
+    def __init__(self, stack: ThetaStack, weights: StackWeights, shared: bool, batch: int) -> None:
+        self.stack, self.weights, self.shared = stack, weights, shared
+        self.total = stack.fused.gradients(1 if shared else batch, weights)
+        if shared:
+            for part in self._parts(self.total):
+                for tensor in part:
+                    if tensor is not None:
+                        tensor.zero_()
+
+    @staticmethod
+    def _parts(gradients: StackGradients) -> tuple[list[Tensor | None], ...]:
+        return gradients.weight, gradients.bias, gradients.norm_weight, gradients.norm_bias
+
+    def chunk(self, begin: int, end: int) -> StackGradients:
+        """Where the native stack writes the gradients of samples begin ... end."""
+        if self.shared:
+            return self.stack.fused.gradients(end - begin, self.weights)
+        parts = ([None if t is None else t[begin:end] for t in part] for part in self._parts(self.total))
+        return StackGradients(*parts)
+
+    def add(self, chunk: StackGradients) -> None:
+        """Take in what was written."""
+        if not self.shared:
+            return
+        for totals, values in zip(self._parts(self.total), self._parts(chunk), strict=True):
+            for total, value in zip(totals, values, strict=True):
+                if total is not None:
+                    for sample in value:
+                        total[0].add_(sample)
+
+    def into(self, theta_gradient: Theta) -> None:
+        """Enter the gradients under theta's names."""
+        names = self.stack.names
+        for index, name in enumerate(names.convs):
+            theta_gradient[f"{name}_weight"] = self.total.weight[index]
+            if names.bias:
+                theta_gradient[f"{name}_bias"] = self.total.bias[index]
+        for index, name in enumerate(names.norms):
+            if name is not None:
+                theta_gradient[f"{name}_weight"] = self.total.norm_weight[index]
+                theta_gradient[f"{name}_bias"] = self.total.norm_bias[index]
+
+
+def chunks(batch: int) -> list[tuple[int, int]]:
+    """Samples taken together: one to a thread, so that their activations stay in the caches between two passes."""
+    size = max(1, torch.get_num_threads())
+    return [(begin, min(begin + size, batch)) for begin in range(0, batch, size)]
