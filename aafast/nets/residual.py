@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import InputError, describe
+from ..ops import correlate_time
 from ..physics import ForwardModel, WaveletConvolution
-from ..physics.wavelet import correlate_time
 from .prox import initialise
 from .spectral_norm import CONTRACTION, Written, conv_operator_norm, start_vector, was_loaded
 

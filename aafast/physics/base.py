@@ -55,6 +55,13 @@ class ForwardModel:
         """The forward model of sample `index` alone (itself when parameters are shared)."""
         return self
 
+    def take(self, index: Tensor) -> ForwardModel:
+        """The forward model of the samples `index` (int64 [b]), in that order (itself when parameters are shared)."""
+        if type(self).select is ForwardModel.select:
+            return self
+        models = [self.select(i) for i in index.tolist()]
+        return self if all(model is self for model in models) else _Joined(models)
+
     def tensors(self) -> dict[str, Tensor]:
         """The parameters by name, for the check of devices."""
         return {}
@@ -83,6 +90,48 @@ class GivenForwardModel(ForwardModel):
 
     def select(self, index: int) -> ForwardModel:
         return GivenForwardModel(self.given.select(index)) if hasattr(self.given, "select") else self
+
+
+class _Joined(ForwardModel):
+    """Models of one sample each, applied in turn to the samples of a batch."""
+
+    def __init__(self, models: list[ForwardModel]) -> None:
+        self.models = models
+        self.linear = all(model.linear for model in models)
+
+    def _each(self, method: str, images: Tensor, *rest: Any) -> list[Any]:
+        if len(images) != len(self.models):
+            raise InputError(
+                describe("batch size", len(images), f"{len(self.models)}, one per model", "Match the batch")
+            )
+        return [getattr(model, method)(images[i : i + 1], *rest) for i, model in enumerate(self.models)]
+
+    def A(self, x: Tensor) -> Tensor:
+        return torch.cat(self._each("A", x))
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        return torch.cat(self._each("A_adjoint", y))
+
+    def norm(self, x: Tensor) -> Tensor:
+        return torch.cat(self._each("norm", x))
+
+    def solve_normal(self, rhs: Tensor, mu: float) -> Tensor | None:
+        solved = self._each("solve_normal", rhs, mu)
+        return None if any(z is None for z in solved) else torch.cat(solved)
+
+    def features(self) -> Tensor | None:
+        features = [model.features() for model in self.models]
+        return None if any(f is None for f in features) else torch.cat(features)
+
+    def select(self, index: int) -> ForwardModel:
+        return self.models[index]
+
+    def tensors(self) -> dict[str, Tensor]:
+        named = [(i, model.tensors()) for i, model in enumerate(self.models)]
+        return {f"{name} of sample {i}": tensor for i, tensors in named for name, tensor in tensors.items()}
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ForwardModel:
+        return _Joined([model.to(device, dtype) for model in self.models])
 
 
 class _Given(torch.autograd.Function):

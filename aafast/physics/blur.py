@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import COMPUTE_DTYPES
 from ..errors import InputError, describe
+from ..ops import correlate_planes, correlate_separable
 from .base import ForwardModel
 
 
@@ -23,6 +23,32 @@ def gaussian_kernel(size: int, variance: float, dtype: torch.dtype = torch.float
     return (kernel / kernel.sum()).to(dtype)
 
 
+# Largest sum of |kernel - column row| over the sum of |kernel| that is taken for rank one: this bounds the error of an
+# image over sum |kernel| max |x|. Half of what the answer may move; the other half is left to rounding.
+RANK_ONE = {torch.float32: 5e-7, torch.float64: 5e-14}
+
+Factors = tuple[Tensor, Tensor]
+
+
+def _rank_one(kernel: Tensor) -> Factors | None:
+    """column, row [S, C, K] with kernel[a, b] = column[a] row[b] to rounding, or None where a kernel has no such form.
+
+    They are the column and the row through the largest element: for a product of two factors this is exact up to
+    the rounding of that product.
+    """
+    exact = kernel.detach().double()
+    size = kernel.shape[-1]
+    largest = exact.abs().flatten(2).argmax(2)[..., None]
+    column = exact.gather(3, (largest % size)[..., None].expand(-1, -1, size, 1))[..., 0]
+    row = exact.gather(2, (largest // size)[..., None].expand(-1, -1, 1, size))[:, :, 0]
+    pivot = exact.flatten(2).gather(2, largest)
+    row = row / torch.where(pivot == 0, 1, pivot)
+    column, row = column.to(kernel.dtype), row.to(kernel.dtype)
+    rest = (column.double()[..., None] * row.double()[:, :, None] - exact).abs().sum((2, 3))
+    fits = rest <= RANK_ONE[kernel.dtype] * exact.abs().sum((2, 3))
+    return (column, row) if bool(fits.all()) else None
+
+
 class GaussianBlur(ForwardModel):
     """Blur by a Gaussian kernel, or by any odd kernel per channel, with zero padding.
 
@@ -30,6 +56,7 @@ class GaussianBlur(ForwardModel):
 
     kernel: [K, K] for all channels, [C, K, K], or [B, C, K, K] for one per sample; build it by `gaussian_kernel`
     or pass `size` and `variance` (pixels squared). Acts on [B, C, H, W]; raises InputError on a bad kernel.
+    A kernel of rank one to rounding (`RANK_ONE`), as a Gaussian, acts as a column times a row.
     """
 
     def __init__(self, kernel: Tensor | None = None, *, size: int = 5, variance: float = 7.0) -> None:
@@ -48,9 +75,22 @@ class GaussianBlur(ForwardModel):
                     "Pad the kernel with zeros",
                 )
             )
-        self.kernel = kernel.reshape((1,) * (4 - kernel.ndim) + tuple(kernel.shape))
+        if kernel.is_inference():
+            kernel = kernel.clone()  # later writes into the caller's tensor could not be told
+        kernel = kernel.reshape((1,) * (4 - kernel.ndim) + tuple(kernel.shape))
+        self._hold(kernel, None if kernel.requires_grad else _rank_one(kernel))
 
-    def _weight(self, x: Tensor) -> Tensor:
+    def _hold(self, kernel: Tensor, factors: Factors | None) -> None:
+        self.kernel, self._factors = kernel, factors
+        self._version = 0 if kernel.is_inference() else kernel._version
+
+    def _separated(self) -> Factors | None:
+        """The factors, unless the kernel was written to or began to record gradients since they were found."""
+        kernel = self.kernel
+        same = not kernel.requires_grad and (kernel.is_inference() or kernel._version == self._version)
+        return self._factors if same else None
+
+    def _check(self, x: Tensor) -> None:
         batch, channels = x.shape[:2]
         if self.kernel.shape[0] not in (1, batch) or self.kernel.shape[1] not in (1, channels):
             raise InputError(
@@ -61,18 +101,18 @@ class GaussianBlur(ForwardModel):
                     "Match the batch",
                 )
             )
-        return self.kernel.expand(batch, channels, -1, -1).reshape(batch * channels, 1, *self.kernel.shape[2:])
-
-    def _correlate(self, x: Tensor, weight: Tensor) -> Tensor:
-        batch, channels, height, width = x.shape
-        stacked = x.reshape(1, batch * channels, height, width)
-        return F.conv2d(stacked, weight, padding=weight.shape[-1] // 2, groups=batch * channels).reshape(x.shape)
 
     def A(self, x: Tensor) -> Tensor:
-        return self._correlate(x, self._weight(x))
+        self._check(x)
+        factors = self._separated()
+        return correlate_planes(x, self.kernel) if factors is None else correlate_separable(x, *factors)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        return self._correlate(y, self._weight(y).flip(2, 3))
+        self._check(y)
+        factors = self._separated()
+        if factors is None:
+            return correlate_planes(y, self.kernel.flip(2, 3))
+        return correlate_separable(y, *(factor.flip(2) for factor in factors))
 
     def norm(self, x: Tensor) -> Tensor:
         """The bound max_f |K(f)| over channels per sample [B]; it is reached as the image grows."""
@@ -85,7 +125,15 @@ class GaussianBlur(ForwardModel):
         return self.kernel
 
     def select(self, index: int) -> GaussianBlur:
-        return self if len(self.kernel) == 1 else GaussianBlur(self.kernel[index : index + 1])
+        return self.take(torch.tensor([index]))
+
+    def take(self, index: Tensor) -> GaussianBlur:
+        if len(self.kernel) == 1:
+            return self
+        factors = self._separated()
+        model = GaussianBlur.__new__(GaussianBlur)
+        model._hold(self.kernel[index], None if factors is None else (factors[0][index], factors[1][index]))
+        return model
 
     def tensors(self) -> dict[str, Tensor]:
         return {"kernel": self.kernel}

@@ -79,10 +79,15 @@ class Haze(ForwardModel):
         return self.depth
 
     def select(self, index: int) -> Haze:
-        def part(tensor: Tensor) -> Tensor:
-            return tensor if len(tensor) == 1 else tensor[index : index + 1]
+        return self.take(torch.tensor([index]))
 
-        return Haze(part(self.depth), part(self.beta).flatten(), part(self.airlight).flatten(1))
+    def take(self, index: Tensor) -> Haze:
+        parts = [t if len(t) == 1 else t[index] for t in (self.depth, self.beta, self.airlight)]
+        if all(part is whole for part, whole in zip(parts, (self.depth, self.beta, self.airlight), strict=True)):
+            return self
+        model = Haze.__new__(Haze)  # the values were checked when this model was made
+        model.depth, model.beta, model.airlight = parts
+        return model
 
     def tensors(self) -> dict[str, Tensor]:
         return {"depth": self.depth}

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import COMPUTE_DTYPES
 from ..errors import InputError, describe
+from ..ops import correlate_time
 from .base import ForwardModel
-
-
-def correlate_time(x: Tensor, kernel: Tensor) -> Tensor:
-    """Cross-correlate images [B, 1, T, X] with kernels [1 or B, K] along T.
-
-    out[t] = sum_k kernel[k] x[t + k - K // 2], zero outside.
-    """
-    taps = kernel.shape[1]
-    weight = kernel.reshape(-1, 1, taps, 1)
-    # Padded by hand: oneDNN's weight gradient writes out of bounds where its own padding exceeds the trace.
-    x = F.pad(x, (0, 0, taps // 2, taps // 2))
-    if len(kernel) == 1:
-        return F.conv2d(x, weight)
-    return F.conv2d(x.transpose(0, 1), weight, groups=len(kernel)).transpose(0, 1)
 
 
 class WaveletConvolution(ForwardModel):
@@ -150,6 +136,9 @@ class WaveletConvolution(ForwardModel):
         if len(self.wavelet) == 1:
             return self
         return WaveletConvolution.unchecked(self.wavelet[index : index + 1])
+
+    def take(self, index: Tensor) -> WaveletConvolution:
+        return self if len(self.wavelet) == 1 else WaveletConvolution.unchecked(self.wavelet[index])
 
     def tensors(self) -> dict[str, Tensor]:
         return {"wavelet": self.wavelet}
