@@ -29,8 +29,8 @@ void adamw(const AdamwRule& given, i64 n, const T* gradient, const AdamwState<T>
   each_vector<T>(0, n, [&](i64 i, int count) AAFAST_LAMBDA { step(rule, state, i, count, load(gradient + i, count)); });
 }
 
-// Rows and vectors of columns whose gradient is summed in registers.
-constexpr int kRows = 8, kColumns = AAFAST_VECTOR_BYTES == 64 ? 2 : 1;
+// Rows and vectors of columns whose gradient is summed in registers: 16 sums of 32 registers, or 12 of 16.
+constexpr int kRows = AAFAST_VECTOR_BYTES == 64 ? 8 : 4, kColumns = AAFAST_VECTOR_BYTES == 64 ? 2 : 3;
 constexpr int kPacked = 256;  // samples whose left factors are gathered beside each other
 
 template <class T>
@@ -40,6 +40,18 @@ struct Outer {
   i64 stride;
   const T* right;
 };
+
+// Ask for the state of a tile to come, while the sums of this one keep the core busy.
+template <class T, int R, int N>
+AAFAST_INLINE void expect_tile(i64 inputs, i64 row, i64 column, const AdamwState<T>& state) {
+  for (int r = 0; r < R; ++r)
+    for (int line = 0; line < N * AAFAST_VECTOR_BYTES; line += 64) {
+      const i64 at = (row + r) * inputs + column + line / int(sizeof(T));
+      __builtin_prefetch(state.theta + at, 0, 2);
+      __builtin_prefetch(state.first + at, 0, 2);
+      __builtin_prefetch(state.second + at, 0, 2);
+    }
+}
 
 template <class T, int R, int N>
 AAFAST_INLINE void outer_tile(const Rule<T>& rule, const Outer<T>& outer, i64 row, i64 column, int count,
@@ -65,10 +77,13 @@ AAFAST_INLINE void outer_tile(const Rule<T>& rule, const Outer<T>& outer, i64 ro
 
 template <class T, int R>
 void outer_rows(const Rule<T>& rule, const Outer<T>& outer, i64 row, const AdamwState<T>& state) {
-  constexpr int W = kWidth<T>;
+  constexpr int W = kWidth<T>, wide = kColumns * W;
   i64 column = 0;
-  for (; column + kColumns * W <= outer.inputs; column += kColumns * W)
+  for (; column + wide <= outer.inputs; column += wide) {
+    if (column + 2 * wide <= outer.inputs)
+      expect_tile<T, R, kColumns>(outer.inputs, row, column + wide, state);
     outer_tile<T, R, kColumns>(rule, outer, row, column, W, state);
+  }
   each_vector<T>(column, outer.inputs, [&](i64 at, int count) AAFAST_LAMBDA {
     outer_tile<T, R, 1>(rule, outer, row, at, count, state);
   });

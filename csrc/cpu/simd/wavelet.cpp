@@ -6,11 +6,11 @@ namespace {
 
 template <class T>
 void correlate_time(int time, int traces, int taps, const T* kernel, bool reverse, bool add, const T* in, T* out) {
-  correlate(Correlation<T>{time, traces, taps, 1, kernel, reverse, add}, in, out);
+  correlate<T, kRows>(Correlation<T>{time, traces, taps, 1, kernel, reverse, add}, in, out);
 }
 
-// Each vector of `in` meets kRows rows of the gradient while it is in a register, for kTaps taps at once.
-constexpr int kRows = 4, kTaps = 8;
+// Each vector of `in` meets kRows rows of the gradient while it is in a register, for this many taps at once.
+constexpr int kTaps = 8;
 
 template <class T>
 void correlate_time_kernel(int time, int traces, int taps, const T* gradient, const T* in, T* out) {
