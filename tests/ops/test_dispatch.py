@@ -24,7 +24,9 @@ def without_native(monkeypatch):
 
 def test_every_backend_of_every_operation_has_a_row():
     rows = {(row.op, row.backend): row for row in backends()}
-    assert set(rows) == {(op, backend) for op in ("anderson_mix", "z_step") for backend in BACKENDS}
+    everywhere = {(op, backend) for op in ("anderson_mix", "z_step") for backend in BACKENDS}
+    correlations = ("correlate_planes", "correlate_separable", "correlate_time", "correlate_time_kernel")
+    assert set(rows) == everywhere | {(op, backend) for op in correlations for backend in ("eager", "cpp")}
     for row in rows.values():
         assert row.available == (row.reason == "")
     assert rows["z_step", "eager"].available and rows["z_step", "cpp"].available
@@ -71,6 +73,17 @@ def test_the_environment_forces_a_backend(monkeypatch):
     monkeypatch.setenv("AAFAST_BACKEND", "best")
     with pytest.raises(BackendError, match="'best'"):
         call()
+
+
+@pytest.mark.parametrize("name", ["cuda", "triton"])
+def test_the_environment_leaves_an_operation_without_that_backend_its_best(monkeypatch, name):
+    monkeypatch.setenv("AAFAST_BACKEND", name)
+    assert _dispatch.select("correlate_time", "auto", CPU, torch.float32) == "cpp"
+    with pytest.raises(BackendError, match=f"backend {name} of correlate_time: got the operation has no such"):
+        _dispatch.select("correlate_time", name, CPU, torch.float32)
+    monkeypatch.setenv("AAFAST_BACKEND", "best")
+    with pytest.raises(BackendError, match="'best'"):
+        _dispatch.select("correlate_time", "auto", CPU, torch.float32)
 
 
 def test_a_dtype_has_a_reason():
