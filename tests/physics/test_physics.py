@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from aafast.errors import InputError
-from aafast.physics import GaussianBlur, Haze, WaveletConvolution, as_forward_model, gaussian_kernel
+from aafast.ops import correlate_planes
+from aafast.physics import ForwardModel, GaussianBlur, Haze, WaveletConvolution, as_forward_model, gaussian_kernel
 
 DOUBLE = torch.float64
 
@@ -138,6 +139,166 @@ def test_selecting_a_sample_gives_that_samples_answer(name):
     x = torch.randn(*shape, dtype=DOUBLE)
     for i in range(shape[0]):
         torch.testing.assert_close(model.select(i).A(x[i : i + 1])[0], model.A(x)[i], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", models())
+def test_taking_samples_gives_their_answers_in_that_order(name):
+    model, shape = models()[name]
+    x = torch.randn(*shape, dtype=DOUBLE)
+    for order in ([0], list(range(shape[0]))[::-1], [0] * 3, []):
+        index = torch.tensor(order, dtype=torch.int64)
+        part = model.take(index)
+        for method in ("A", "A_adjoint", "norm") if order else ("A", "A_adjoint"):
+            got, want = getattr(part, method)(x[index]), getattr(model, method)(x)[index]
+            torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
+        assert part.features().shape[0] in (1, len(order)) and type(part) is type(model)
+
+
+def test_models_with_shared_parameters_are_their_own_part():
+    index, each = torch.tensor([1, 0]), torch.rand(2, 1, 8, 8)
+    for model in (WaveletConvolution(torch.ones(3)), GaussianBlur(), Haze(each[:1], beta=0.5), as_forward_model(Own())):
+        assert model.take(index) is model and model.select(1) is model
+    hazes = Haze(each[:1], beta=torch.tensor([0.1, 0.2])), Haze(each[:1], airlight=torch.rand(2, 3)), Haze(each)
+    for model in hazes:
+        x = torch.rand(2, 3, 8, 8)
+        assert torch.equal(model.take(index).A(x[index]), model.A(x)[index])
+
+
+def test_a_gradient_passes_through_taking_samples():
+    wavelets, x = torch.randn(3, 5, dtype=DOUBLE, requires_grad=True), torch.randn(2, 1, 9, 8, dtype=DOUBLE)
+    WaveletConvolution(wavelets).take(torch.tensor([2, 0])).A(x).square().sum().backward()
+    assert wavelets.grad[0].any() and not wavelets.grad[1].any() and wavelets.grad[2].any()
+
+
+def test_taking_samples_does_not_look_at_their_values():
+    wavelets = torch.full((2, 3), torch.nan)
+    assert WaveletConvolution.unchecked(wavelets).take(torch.tensor([0])).wavelet.isnan().all()
+    haze = Haze(torch.rand(2, 1, 8, 8))
+    haze.depth[0] = torch.nan
+    assert haze.take(torch.tensor([0])).depth.isnan().all()
+
+
+class Own:
+    """A user's model: one factor for a batch, or one per sample where it says which."""
+
+    linear = True
+
+    def __init__(self, factor=2.0):
+        self.factor = factor
+
+    def A(self, x):
+        return self.factor * x
+
+    def A_adjoint(self, y):
+        return self.factor * y
+
+
+class OwnEach(Own):
+    def __init__(self, *factors):
+        super().__init__(torch.tensor(factors, dtype=DOUBLE).view(-1, 1, 1, 1))
+
+    def select(self, index):
+        return Own(float(self.factor[index]))
+
+
+def test_samples_of_a_users_own_model_have_their_own_models():
+    model = as_forward_model(OwnEach(1.0, 2.0, 3.0))
+    x = torch.randn(3, 1, 8, 9, dtype=DOUBLE, requires_grad=True)
+    index = torch.tensor([2, 0])
+    part = model.take(index)
+    for method in ("A", "A_adjoint"):
+        assert torch.equal(getattr(part, method)(x[index]), getattr(model, method)(x)[index])
+    torch.testing.assert_close(part.norm(x[index]), torch.tensor([3.0, 1.0], dtype=DOUBLE))
+    assert torch.equal(torch.autograd.grad(part.A(x[index]).sum(), x)[0][:, 0, 0, 0], torch.tensor([1.0, 0, 3]).to(x))
+    assert part.linear and part.features() is None and part.solve_normal(x[index], 1.0) is None
+    assert part.tensors() == {} and part.select(1).given.factor == 1.0
+    assert torch.equal(part.take(torch.tensor([1])).A(x[:1]), x[:1])
+    with pytest.raises(InputError, match="batch size: got 3; expected 2, one per model"):
+        part.A(x)
+
+
+def test_joined_models_keep_what_their_own_models_know():
+    class Wavelets(ForwardModel):
+        models = [WaveletConvolution(torch.rand(1, 5, dtype=DOUBLE) + i) for i in range(3)]
+
+        def select(self, index):
+            return self.models[index]
+
+    part = Wavelets().take(torch.tensor([2, 0])).to(dtype=DOUBLE)
+    whole = WaveletConvolution(torch.cat([Wavelets.models[i].wavelet for i in (2, 0)]))
+    rhs = torch.randn(2, 1, 12, 8, dtype=DOUBLE)
+    torch.testing.assert_close(part.solve_normal(rhs, 0.3), whole.solve_normal(rhs, 0.3))
+    torch.testing.assert_close(part.norm(rhs), whole.norm(rhs))
+    assert torch.equal(part.features(), whole.features())
+    assert list(part.tensors()) == ["wavelet of sample 0", "wavelet of sample 1"]
+
+
+KERNELS = {
+    "gaussian-5": lambda dtype: gaussian_kernel(5, 7.0, dtype),
+    "gaussian-31": lambda dtype: gaussian_kernel(31, 20.0, dtype),
+    "gaussian-narrow": lambda dtype: gaussian_kernel(9, 0.2, dtype),
+    "gaussians": lambda dtype: torch.stack([gaussian_kernel(7, v, dtype) for v in (1.0, 2.0, 3.0)]),
+    "sobel": lambda dtype: torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]], dtype=dtype),
+    "zero": lambda dtype: torch.zeros(3, 3, dtype=dtype),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=str)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_kernel_of_rank_one_acts_as_column_times_row(name, dtype):
+    kernel = KERNELS[name](dtype)
+    model = GaussianBlur(kernel)
+    assert model._separated() is not None
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 40, 33, generator=g, dtype=dtype)
+    for got, kernel in ((model.A(x), model.kernel), (model.A_adjoint(x), model.kernel.flip(2, 3))):
+        want = correlate_planes(x.double(), kernel.double())
+        error = (got - want).abs().max() / want.abs().max().clamp_min(1e-300)
+        assert error <= (1e-6 if dtype == torch.float32 else 1e-13), f"{error:.1e}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=str)
+def test_a_kernel_of_rank_above_one_stays_whole(dtype):
+    nearly = gaussian_kernel(5, 7.0, dtype)
+    nearly[1, 3] *= 1 + 100 * torch.finfo(dtype).eps ** (1.0 if dtype == torch.float32 else 0.8)
+    disc = (torch.arange(-3.0, 4)[:, None].square() + torch.arange(-3.0, 4).square() <= 9).to(dtype)
+    one_of_two = torch.stack([gaussian_kernel(7, 7.0, dtype), disc])
+    x = torch.randn(1, 2, 20, 17, dtype=dtype)
+    for kernel in (nearly, disc, one_of_two):
+        model = GaussianBlur(kernel)
+        assert model._separated() is None
+        assert torch.equal(model.A(x), correlate_planes(x, model.kernel))
+
+
+def test_a_kernel_that_changes_or_learns_is_followed():
+    kernel, x = gaussian_kernel(5, 7.0, DOUBLE), torch.randn(1, 1, 12, 13, dtype=DOUBLE)
+    model = GaussianBlur(kernel)
+    kernel[0, 0] = 1.0
+    assert torch.equal(model.A(x), GaussianBlur(kernel.clone()).A(x))
+    learned = gaussian_kernel(3, 1.0, DOUBLE).requires_grad_()
+    assert torch.autograd.gradcheck(lambda k: GaussianBlur(k).A(x), learned)
+    late = GaussianBlur(gaussian_kernel(3, 1.0, DOUBLE))
+    late.kernel.requires_grad_()
+    late.A(x).sum().backward()
+    assert late.kernel.grad.any()
+
+
+def test_a_kernel_of_inference_mode_belongs_to_the_model_alone():
+    x = torch.randn(2, 1, 12, 13, dtype=DOUBLE)
+    with torch.inference_mode():
+        kernel = torch.stack([gaussian_kernel(5, v, DOUBLE) for v in (1.0, 2.0)])[:, None]
+        model = GaussianBlur(kernel)
+        before = model.A(x)
+        kernel.zero_()
+        assert torch.equal(model.A(x), before)
+        assert torch.equal(model.select(1).A(x[1:]), before[1:])
+
+
+def test_a_blur_of_another_precision_finds_its_factors_anew():
+    kernel = gaussian_kernel(5, 7.0)  # rank one to float32's rounding, not to float64's
+    model = GaussianBlur(kernel)
+    x = torch.randn(1, 1, 12, 13, dtype=DOUBLE)
+    assert torch.equal(model.to(dtype=DOUBLE).A(x), correlate_planes(x, model.kernel.double()))
 
 
 def test_identity_when_there_is_no_haze():
