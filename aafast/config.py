@@ -16,7 +16,7 @@ GRADIENTS = ("unrolled", "one-step", "phantom", "implicit")
 SCOPES = ("sample", "batch")
 OFFSETS = ("none", "subtract", "residual")
 RESIDUALS = ("none", "conv", "wavelet", "wavelet-mlp", "haze")
-FIXED_POINT = ("anderson", "picard")
+FIXED_POINT = ("anderson", "broyden", "momentum", "picard")
 
 
 @dataclass(frozen=True)
@@ -43,22 +43,37 @@ class InnerSolver:
 
 @dataclass(frozen=True)
 class FixedPointConfig:
-    """How the outer fixed point is found: anderson (window m, mixing beta, ridge) or picard."""
+    """How the outer fixed point is found; docs/solvers.md compares the choices.
+
+    name: anderson, broyden, momentum (Nesterov's) or picard (the plain iteration). m: points that anderson and pairs
+    that broyden remember. beta: the damping, a number, or None to find it per sample at every step (picard: 1).
+    ridge: of anderson, relative to its mean squared residual where `relative`. A sample stops when its relative
+    residual is below `tol`, or after `max_iter` evaluations. restart: anderson and broyden forget a sample's past when
+    its residual exceeds this many times its least one (0: never). drop: anderson forgets points whose residual exceeds
+    the newest's this many times (0: never). m=5, beta=1, ridge=1e-3, relative=False is the authors' solver.
+    """
 
     name: str = "anderson"
-    m: int = 5
-    beta: float = 1.0
-    ridge: float = 1e-3
+    m: int = 8
+    beta: float | None = None
+    ridge: float = 1e-8
     relative: bool = True
     tol: float = 1e-3
     max_iter: int = 40
+    restart: float = 0.0
+    drop: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("fixed-point solver", self.name, FIXED_POINT)
         if not 1 <= self.m <= 16:
-            raise InputError(describe("Anderson window m", self.m, "1 to 16", "Choose a window in that range"))
+            raise InputError(describe("window m of the solver", self.m, "1 to 16", "Choose a window in that range"))
         if self.max_iter < 1:
             raise InputError(describe("max_iter", self.max_iter, "at least 1", "Raise it"))
+        if self.beta is not None and not 0 < self.beta <= 2:
+            raise InputError(describe("damping beta", self.beta, "None, or above 0 and up to 2", "Use 1, or None"))
+        for name in ("restart", "drop"):
+            if not (getattr(self, name) == 0 or getattr(self, name) > 1):
+                raise InputError(describe(name, getattr(self, name), "0 (never) or a factor above 1", "Raise it"))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,10 @@ def join(parts: list[Solution]) -> Solution:
 
 
 class FixedPointSolver(Protocol):
-    """Proposes the next point from the last point and its image; all it remembers is in the state it returns."""
+    """Proposes the next point from the last point and its image; all it remembers is in the state it returns.
+
+    A sample's proposal depends on that sample alone, to the last bit on a CPU where the mixing operation's does.
+    """
 
     def init(self, x: Tensor) -> Aux:
         """The state before the first evaluation at x [B, ...]."""
@@ -76,5 +79,6 @@ class FixedPointSolver(Protocol):
     def propose(self, memory: Aux, count: int, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Aux]:
         """From evaluation number `count` (0, 1, ...) return (next point, norms [B, 2], state).
 
-        norms are (||image - x||^2, ||image||^2) per sample.
+        norms are (||image - x||^2, ||image||^2) per sample. At count 0 what memory holds has no effect. The state has
+        the names, shapes and, per sample, rows of memory's; memory's tensors may be changed in place.
         """

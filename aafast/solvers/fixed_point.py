@@ -15,8 +15,8 @@ from .iterate import iterate
 def anderson(
     f: Callable[[Tensor], Tensor],
     x0: Tensor,
-    m: int = 5,
-    beta: float = 1.0,
+    m: int = 8,
+    beta: float | None = None,
     ridge: float = 1e-8,
     relative: bool = True,
     tol: float = 1e-6,
@@ -25,8 +25,8 @@ def anderson(
     """Find a fixed point x = f(x) per sample by Anderson acceleration (Walker & Ni 2011).
 
     f maps [B, ...] to [B, ...], one problem per sample. x0: [B, ...] float32 or float64. Stops a sample when
-    ||f(x) - x|| / ||f(x)|| < tol or after max_iter evaluations, and returns the image of its best point. Raises
-    InputError on a bad x0, window or count.
+    ||f(x) - x|| / ||f(x)|| < tol or after max_iter evaluations, and returns the image of its best point. m, beta,
+    ridge and relative: see FixedPointConfig. Raises InputError on a bad x0, window, damping or count.
     """
     ndim = x0.ndim if isinstance(x0, Tensor) and x0.ndim >= 2 else 2
     check_tensor("x0", x0, ndim, COMPUTE_DTYPES)

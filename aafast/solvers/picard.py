@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from .base import Aux
+from .rows import norms_of
 
 
 class Picard:
@@ -18,7 +18,5 @@ class Picard:
         return {}
 
     def propose(self, memory: Aux, count: int, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Aux]:
-        with torch.no_grad():
-            norms = torch.stack([(image - x).flatten(1).square().sum(1), image.flatten(1).square().sum(1)], dim=1)
         following = image if self.beta == 1 else (1 - self.beta) * x + self.beta * image
-        return following, norms, memory
+        return following, norms_of(x, image), memory

@@ -20,7 +20,7 @@ def test_the_papers_settings():
     lu, deq = settings("deconv", "adaptive-lu"), settings("deblur", "adaptive-deq")
     assert (lu.depth, lu.channels, lu.eta, lu.gamma, lu.lam, lu.iterations) == (9, 64, 0.01, 0.01, 0.1, 5)
     assert (deq.depth, deq.eta, deq.offset, deq.normalise) == (5, -1.0, "residual", True)
-    assert (deq.fixed_point.m, deq.fixed_point.max_iter, deq.fixed_point.tol) == (5, 40, 1e-3)
+    assert (deq.fixed_point.m, deq.fixed_point.max_iter, deq.fixed_point.tol) == (8, 40, 1e-3)
     assert settings("defog", "adaptive-deq").fixed_point.name == "picard"
 
 
