@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -27,11 +29,18 @@ def gaussian_kernel(size: int, variance: float, dtype: torch.dtype = torch.float
 # image over sum |kernel| max |x|. Half of what the answer may move; the other half is left to rounding.
 RANK_ONE = {torch.float32: 5e-7, torch.float64: 5e-14}
 
-Factors = tuple[Tensor, Tensor]
+
+class Factors(NamedTuple):
+    """column, row [S, C, K]; fits [S]: the samples whose kernels are column[a] row[b] to rounding; whether all are."""
+
+    column: Tensor
+    row: Tensor
+    fits: Tensor
+    all_fit: bool
 
 
 def _rank_one(kernel: Tensor) -> Factors | None:
-    """column, row [S, C, K] with kernel[a, b] = column[a] row[b] to rounding, or None where a kernel has no such form.
+    """The factors of kernels [S, C, K, K], or None where no sample's are of rank one.
 
     They are the column and the row through the largest element: for a product of two factors this is exact up to
     the rounding of that product.
@@ -45,8 +54,12 @@ def _rank_one(kernel: Tensor) -> Factors | None:
     row = row / torch.where(pivot == 0, 1, pivot)
     column, row = column.to(kernel.dtype), row.to(kernel.dtype)
     rest = (column.double()[..., None] * row.double()[:, :, None] - exact).abs().sum((2, 3))
-    fits = rest <= RANK_ONE[kernel.dtype] * exact.abs().sum((2, 3))
-    return (column, row) if bool(fits.all()) else None
+    fits = (rest <= RANK_ONE[kernel.dtype] * exact.abs().sum((2, 3))).all(1)
+    return _chosen(column, row, fits)
+
+
+def _chosen(column: Tensor, row: Tensor, fits: Tensor) -> Factors | None:
+    return Factors(column, row, fits, bool(fits.all())) if bool(fits.any()) else None
 
 
 class GaussianBlur(ForwardModel):
@@ -102,17 +115,23 @@ class GaussianBlur(ForwardModel):
                 )
             )
 
-    def A(self, x: Tensor) -> Tensor:
+    def _correlate(self, x: Tensor, turned: bool) -> Tensor:
         self._check(x)
         factors = self._separated()
-        return correlate_planes(x, self.kernel) if factors is None else correlate_separable(x, *factors)
+        if factors is not None:
+            pair = (factors.column, factors.row)
+            product = correlate_separable(x, *((part.flip(2) for part in pair) if turned else pair))
+            if factors.all_fit:
+                return product
+        whole = correlate_planes(x, self.kernel.flip(2, 3) if turned else self.kernel)
+        # Each sample as it would be alone, so that its answer does not depend on its batch.
+        return whole if factors is None else torch.where(factors.fits[:, None, None, None], product, whole)
+
+    def A(self, x: Tensor) -> Tensor:
+        return self._correlate(x, turned=False)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        self._check(y)
-        factors = self._separated()
-        if factors is None:
-            return correlate_planes(y, self.kernel.flip(2, 3))
-        return correlate_separable(y, *(factor.flip(2) for factor in factors))
+        return self._correlate(y, turned=True)
 
     def norm(self, x: Tensor) -> Tensor:
         """The bound max_f |K(f)| over channels per sample [B]; it is reached as the image grows."""
@@ -130,9 +149,9 @@ class GaussianBlur(ForwardModel):
     def take(self, index: Tensor) -> GaussianBlur:
         if len(self.kernel) == 1:
             return self
-        factors = self._separated()
+        found = self._separated()
         model = GaussianBlur.__new__(GaussianBlur)
-        model._hold(self.kernel[index], None if factors is None else (factors[0][index], factors[1][index]))
+        model._hold(self.kernel[index], None if found is None else _chosen(*(part[index] for part in found[:3])))
         return model
 
     def tensors(self) -> dict[str, Tensor]:

@@ -262,12 +262,24 @@ def test_a_kernel_of_rank_above_one_stays_whole(dtype):
     nearly = gaussian_kernel(5, 7.0, dtype)
     nearly[1, 3] *= 1 + 100 * torch.finfo(dtype).eps ** (1.0 if dtype == torch.float32 else 0.8)
     disc = (torch.arange(-3.0, 4)[:, None].square() + torch.arange(-3.0, 4).square() <= 9).to(dtype)
-    one_of_two = torch.stack([gaussian_kernel(7, 7.0, dtype), disc])
+    one_of_two = torch.stack([gaussian_kernel(7, 7.0, dtype), disc])  # channels of a sample go one way
     x = torch.randn(1, 2, 20, 17, dtype=dtype)
     for kernel in (nearly, disc, one_of_two):
         model = GaussianBlur(kernel)
         assert model._separated() is None
         assert torch.equal(model.A(x), correlate_planes(x, model.kernel))
+
+
+def test_each_sample_takes_the_way_it_would_take_alone():
+    kernels = torch.stack([gaussian_kernel(5, 2.0), torch.rand(5, 5), gaussian_kernel(5, 3.0)])[:, None]
+    model, x = GaussianBlur(kernels), torch.randn(3, 2, 20, 17)
+    for method in ("A", "A_adjoint"):
+        whole = getattr(model, method)(x)
+        for i in range(3):
+            alone = getattr(GaussianBlur(kernels[i : i + 1]), method)(x[i : i + 1])
+            assert torch.equal(whole[i : i + 1], alone)
+            assert torch.equal(getattr(model.select(i), method)(x[i : i + 1]), alone)
+    assert [model.select(i)._separated() is not None for i in range(3)] == [True, False, True]
 
 
 def test_a_kernel_that_changes_or_learns_is_followed():
