@@ -1,0 +1,66 @@
+"""`aafast bench`: runs the suites through pytest in a process of their own and reads back their rows."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import aafast
+from aafast.bench.rows import Row, read
+from aafast.checks import check_device
+from aafast.errors import AafastError, InputError, describe, require
+
+FOLDER = Path(__file__).resolve().parent
+SUITES = ("ops", "solve")
+
+
+def run(
+    suites: Sequence[str] = SUITES,
+    device: str = "cpu",
+    task: str | None = None,
+    method: str | None = None,
+    quick: bool = False,
+    without: Sequence[str] = (),
+    rows_file: str | os.PathLike[str] | None = None,
+) -> list[Row]:
+    """Run suites, a line of progress per row on stderr, and return their rows; those with a red gate are among them.
+
+    suites: "ops", "solve". device: "cpu" or "cuda". task, method: of the solve suite, all where None. quick: tiny
+    sizes. without: baselines to leave out. rows_file: a file that gets each row as JSON as soon as it is there. Raises
+    MissingDependency without pytest and pytest-benchmark, BackendError on a device that cannot be used, AafastError
+    where a suite ends by anything but a red gate.
+    """
+    require("pytest", extra="bench")
+    require("pytest_benchmark", extra="bench")
+    check_device(device)
+    if (task or method) and "solve" not in suites:
+        raise InputError(describe("task and method", f"{task}, {method}", "the solve suite", "Leave out --suite ops"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl" if rows_file is None else Path(rows_file)
+        path.touch()
+        options = {"--device": device, "--task": task, "--method": method, "--rows": str(path)}
+        command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--import-mode=importlib"]
+        command += ["-c", os.devnull, "--rootdir", str(FOLDER), *(str(FOLDER / f"{suite}.py") for suite in suites)]
+        command += [f"{name}={value}" for name, value in options.items() if value is not None]
+        command += [*(["--quick"] if quick else []), *(f"--without={name}" for name in without)]
+        root = str(Path(aafast.__file__).resolve().parents[1])  # the child shall run this very package
+        search = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,  # pytest's own report, of use only where something breaks
+            text=True,
+            env={**os.environ, "PYTHONPATH": search},
+        )
+        rows = read(path)
+    if done.returncode not in (0, 1) or (done.returncode == 1 and all(row["gate"]["ok"] for row in rows)):
+        tail = "\n".join(done.stdout.splitlines()[-40:])
+        print(tail, file=sys.stderr)
+        raise AafastError(
+            describe("benchmarks", f"an end with code {done.returncode} (see above)", "rows", "Correct what is named")
+        )
+    return rows
