@@ -7,6 +7,9 @@ namespace aafast::AAFAST_ISA {
 namespace {
 
 constexpr int kOutputs = 3;  // planes that are summed together, at most
+// Columns of a strip: three staged rows of 64 channels then stay in the nearest cache. A strip reads a column more on
+// either side than it writes.
+constexpr int kStrip = 32;
 
 i64 narrow_packed(int inputs, int outputs) { return i64(inputs) * outputs * 9; }
 
@@ -36,8 +39,8 @@ void narrow_pack(const T* weight, int inputs, int outputs, bool transpose, T* pa
 }
 
 template <class T>
-i64 narrow_scratch(Image image, int inputs, int) {
-  return 3 * i64(inputs) * (image.width + 2) + kLine<T>;
+i64 narrow_scratch(Image, int inputs, int) {
+  return 3 * i64(inputs) * (kStrip + 2) + kLine<T>;
 }
 
 // Lane l of the result is the sum of lanes of vector l. Each step adds halves of pairs of vectors, and so halves
@@ -141,42 +144,53 @@ void narrow_row(const Around<T>& around, int width, const T* packed, const T* bi
   }
 }
 
+// Columns [begin, end) of the rows. The staged rows follow one another around a ring of three.
 template <class T>
-void narrow(Image image, int inputs, int outputs, const Source<T>& source, const T* packed, const T* bias,
-            T* const* planes, int job, T* scratch) {
-  const Rows rows = rows_of(image, job);
-  const i64 stride = image.width + 2;
+void narrow_strip(Image image, int inputs, int outputs, const Source<T>& source, const T* packed, const T* bias,
+                  T* const* planes, Rows rows, int begin, int end, T* ring) {
+  constexpr i64 kStride = kStrip + 2;
+  const int first = begin > 0 ? begin - 1 : 0, last = end < image.width ? end + 1 : end;  // columns that are read
   const int vectors = inputs / kWidth<T>;
-  T* const ring = at_line(scratch);
-  const auto staged = [&](int row) { return ring + (row % 3) * stride * inputs; };
-  // The zeros left and right of a row stay: every row is put between them.
+  const auto staged = [&](int row) { return ring + (row % 3) * kStride * inputs; };
+  // Zeros outside the image stay where they are: every row is put beside them.
   for (int row = 0; row < 3; ++row) {
     for (int j = 0; j < vectors; ++j) {
-      T* const line = staged(row) + j * stride * kWidth<T>;
-      store(line, Vec<T>{});
-      store(line + (stride - 1) * kWidth<T>, Vec<T>{});
+      T* const line = staged(row) + j * kStride * kWidth<T>;
+      if (begin == 0) store(line, Vec<T>{});
+      if (end == image.width) store(line + (end - begin + 1) * kWidth<T>, Vec<T>{});
     }
   }
   for (int next = rows.begin > 0 ? rows.begin - 1 : 0, row = rows.begin; row < rows.end; ++row) {
     for (; next <= row + 1 && next < image.height; ++next) {
-      stage_wide(source, next * i64(image.width), image.width, inputs, staged(next) + kWidth<T>, stride);
+      stage_wide(source, next * i64(image.width) + first, last - first, inputs,
+                 staged(next) + (first - begin + 1) * kWidth<T>, kStride);
     }
     const Around<T> around{{row > 0 ? staged(row - 1) : nullptr, staged(row),
                             row + 1 < image.height ? staged(row + 1) : nullptr},
-                           stride, vectors};
-    const i64 offset = i64(row) * image.width;
+                           kStride, vectors};
+    const i64 offset = i64(row) * image.width + begin;
     for (int o = 0, group; o < outputs; o += group) {
       group = group_outputs(outputs - o);
       const T* weights = packed + i64(o) * inputs * 9;
       const T* shift = bias ? bias + o : nullptr;
       if (group == 3) {
-        narrow_row<T, 3>(around, image.width, weights, shift, planes + o, offset);
+        narrow_row<T, 3>(around, end - begin, weights, shift, planes + o, offset);
       } else if (group == 2) {
-        narrow_row<T, 2>(around, image.width, weights, shift, planes + o, offset);
+        narrow_row<T, 2>(around, end - begin, weights, shift, planes + o, offset);
       } else {
-        narrow_row<T, 1>(around, image.width, weights, shift, planes + o, offset);
+        narrow_row<T, 1>(around, end - begin, weights, shift, planes + o, offset);
       }
     }
+  }
+}
+
+template <class T>
+void narrow(Image image, int inputs, int outputs, const Source<T>& source, const T* packed, const T* bias,
+            T* const* planes, int job, T* scratch) {
+  const Rows rows = rows_of(image, job);
+  for (int x = 0; x < image.width; x += kStrip) {
+    const int end = image.width - x < kStrip ? image.width : x + kStrip;
+    narrow_strip(image, inputs, outputs, source, packed, bias, planes, rows, x, end, at_line(scratch));
   }
 }
 

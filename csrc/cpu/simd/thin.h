@@ -12,7 +12,7 @@ constexpr bool kManyRegisters = false;  // 16
 #endif
 
 // Rows of a job, at most. A job of `narrow` reads two rows more than it writes, so fewer rows mean more work in all.
-constexpr int kShare = 16;
+constexpr int kShare = 32;
 
 struct Rows {
   int begin, end;

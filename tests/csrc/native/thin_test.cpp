@@ -14,9 +14,10 @@ struct Case {
   int height, width, channels, planes;
 };
 
-// One pixel; one row and one column; odd sizes; more than one job; rows longer than a chunk; each group of planes.
-const Case kCases[] = {{1, 1, 16, 1},  {1, 9, 16, 8},   {9, 1, 48, 2},  {8, 8, 32, 2},   {9, 13, 16, 5},
-                       {33, 17, 64, 3}, {64, 50, 32, 2}, {17, 7, 80, 7}, {3, 131, 16, 4}, {18, 67, 48, 6}};
+// One pixel; one row and one column; odd sizes; several jobs; rows longer than what is staged at once, also by one
+// pixel; each group of planes; channels in unequal blocks.
+const Case kCases[] = {{1, 1, 16, 1},  {1, 9, 16, 8},   {97, 1, 48, 2}, {8, 8, 32, 2},   {9, 13, 16, 5},
+                       {33, 17, 64, 3}, {64, 50, 16, 2}, {7, 33, 80, 7}, {3, 131, 16, 4}, {18, 67, 48, 6}};
 
 const char* const kReads[] = {"plain", "gelu", "gradient"};
 const char* const kWrites[] = {"plain", "sums", "gelu_gradient"};
