@@ -92,5 +92,7 @@ THETA_UPDATES = {"none": keep, "adamw": adamw, "gradient": gradient, "least-squa
 
 def update_theta(problem: Problem, state: Aux, z: Tensor) -> Updated:
     """theta and its moments after one update at z."""
+    if not theta_of(state):  # the residual "none" has nothing to adapt
+        return keep(problem, state, z)
     with torch.no_grad():
         return THETA_UPDATES[problem.config.theta_solver.name](problem, state, z)

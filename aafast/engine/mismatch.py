@@ -113,8 +113,6 @@ class _FusedConv(FusedMismatch):
             self.stack.fused.backward(
                 planes, weights, d_f[begin:end], saved, None if d_in is None else d_in[begin:end], written, begin
             )
-            if found is not None:
-                found.add(written)
         if of == "z":
             towards = A0.A_adjoint(d_nominal.add_(d_in[:, :channels]))
             return Seeds(z=self._add_linear_adjoint(theta, d_f, towards))
@@ -221,8 +219,6 @@ class _FusedHaze(FusedMismatch):
             t_part, l_part = t_found.chunk(begin, end), l_found.chunk(begin, end)
             self.light.fused.backward((z,), l_weights, d_light, l_saved, None, l_part, begin)
             self.transmission.fused.backward((depth,), t_weights, d_logit, t_saved, None, t_part, begin)
-            l_found.add(l_part)
-            t_found.add(t_part)
         if found is None:
             return Seeds(z=A0.A_adjoint(d_nominal) + d_z)
         gradient: ThetaGradient = {}

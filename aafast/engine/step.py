@@ -100,7 +100,7 @@ class AdaptiveWork(PlainWork):
 
     def _adapt(self, problem: FusedProblem, x: Tensor, aux: Aux) -> Aux:
         z = update_z(problem, theta_of(aux), aux["z"], x)
-        if problem.config.theta_solver.name == "adamw":
+        if problem.config.theta_solver.name == "adamw" and theta_of(aux):
             theta = adamw(problem, aux, z)
         else:
             theta = update_theta(problem, aux, z)

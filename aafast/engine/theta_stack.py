@@ -54,53 +54,34 @@ class ThetaStack:
 
 
 class ThetaGradients:
-    """Gradients of one stack's part of theta, filled chunk by chunk of samples.
+    """Gradients of one stack's part of theta, a set per sample, filled chunk by chunk.
 
-    Per sample (S = B) every chunk writes its rows; shared (S = 1) the samples are added in their order, so that the
-    chunks do not show in the bits.
+    For a shared theta (S = 1) the sets are added up at the end, so that the chunks do not show in the bits.
     """
 
     def __init__(self, stack: ThetaStack, weights: StackWeights, shared: bool, batch: int) -> None:
-        self.stack, self.weights, self.shared = stack, weights, shared
-        self.total = stack.fused.gradients(1 if shared else batch, weights)
-        if shared:
-            for part in self._parts(self.total):
-                for tensor in part:
-                    if tensor is not None:
-                        tensor.zero_()
-
-    @staticmethod
-    def _parts(gradients: StackGradients) -> tuple[list[Tensor | None], ...]:
-        return gradients.weight, gradients.bias, gradients.norm_weight, gradients.norm_bias
+        self.stack, self.shared = stack, shared
+        self.all = stack.fused.gradients(batch, weights)
 
     def chunk(self, begin: int, end: int) -> StackGradients:
         """Where the native stack writes the gradients of samples begin ... end."""
-        if self.shared:
-            return self.stack.fused.gradients(end - begin, self.weights)
-        parts = ([None if t is None else t[begin:end] for t in part] for part in self._parts(self.total))
-        return StackGradients(*parts)
-
-    def add(self, chunk: StackGradients) -> None:
-        """Take in what was written."""
-        if not self.shared:
-            return
-        for totals, values in zip(self._parts(self.total), self._parts(chunk), strict=True):
-            for total, value in zip(totals, values, strict=True):
-                if total is not None:
-                    for sample in value:
-                        total[0].add_(sample)
+        parts = (self.all.weight, self.all.bias, self.all.norm_weight, self.all.norm_bias)
+        return StackGradients(*([None if t is None else t[begin:end] for t in part] for part in parts))
 
     def into(self, theta_gradient: Theta) -> None:
         """Enter the gradients under theta's names."""
-        names = self.stack.names
+        names, found = self.stack.names, self.all
         for index, name in enumerate(names.convs):
-            theta_gradient[f"{name}_weight"] = self.total.weight[index]
+            theta_gradient[f"{name}_weight"] = self._of_theta(found.weight[index])
             if names.bias:
-                theta_gradient[f"{name}_bias"] = self.total.bias[index]
+                theta_gradient[f"{name}_bias"] = self._of_theta(found.bias[index])
         for index, name in enumerate(names.norms):
             if name is not None:
-                theta_gradient[f"{name}_weight"] = self.total.norm_weight[index]
-                theta_gradient[f"{name}_bias"] = self.total.norm_bias[index]
+                theta_gradient[f"{name}_weight"] = self._of_theta(found.norm_weight[index])
+                theta_gradient[f"{name}_bias"] = self._of_theta(found.norm_bias[index])
+
+    def _of_theta(self, sets: Tensor) -> Tensor:
+        return sets.sum(0, keepdim=True) if self.shared and len(sets) > 1 else sets
 
 
 def chunks(batch: int) -> list[tuple[int, int]]:

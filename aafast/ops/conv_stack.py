@@ -105,7 +105,7 @@ def _shape(weights: Sequence[Tensor], norm_weight: Optional, groups: int, strict
 
 
 def _select(backend: str, image: Tensor, shape: StackShape) -> str:
-    chosen = _dispatch.select("conv_stack", backend, image.device, image.dtype, lenient=True)
+    chosen = _dispatch.select("conv_stack", backend, image.device, image.dtype)
     if chosen == "cpp" and backend == "auto" and _stack.refusal(shape, image.dtype) is not None:
         return "eager"
     return chosen
