@@ -66,7 +66,10 @@ AAFAST_INLINE void multiply(int rows, const T* v, i64 v_depth, const T* u, int i
 // The products at every point: tiles [rows, inputs] by the packed weight, in place. `spare` [kRows, inputs] keeps a
 // group's inputs where its outputs take more than one block.
 template <int kTile, class T>
-void multiply_points(const Shape<kTile>& shape, int count, const T* packed, T* stored, T* spare) {
+void multiply_points(const Shape<kTile>& shape, int count, const T* packed, T* stored, T* spare, Ahead (&ahead)[4]) {
+  const i64 calls = i64(kPlaces<kTile>) * shape.tiles.count;
+  i64 share[4];
+  for (int i = 0; i < 4; ++i) share[i] = divide_up(ahead[i].lines(), calls);
   constexpr int block = kVectors * kWidth<T>;
   const int inputs = shape.inputs, outputs = shape.outputs;
   for (int p = 0; p < kPlaces<kTile>; ++p, packed += i64(inputs) * outputs)
@@ -81,6 +84,8 @@ void multiply_points(const Shape<kTile>& shape, int count, const T* packed, T* s
         v = spare;
         depth = inputs;
       }
+      ahead[0].template fetch<true>(share[0]);
+      for (int i = 1; i < 4; ++i) ahead[i].template fetch<false>(share[i]);
       const T* u = packed;
       int o = 0;
       for (; o + block <= outputs; o += block, u += i64(inputs) * block)
@@ -162,7 +167,19 @@ void convolve(Image image, int inputs, int outputs, const Source<T>& source, con
   T* sums = spare + kRows * inputs;
 
   transform_input(source, image, inputs, tiles, patch, shape.tiles, stored);
-  multiply_points(shape, tiles.count(), packed, stored, spare);
+  const Cuts all = cuts<kTile>(image);
+  const bool last = job + 1 == all.count();
+  const Tiles next = last ? Tiles{0, 0, 0, 0} : all.rectangle(job + 1);
+  auto written = [&](const T* base) {
+    return Ahead::of(base, image, outputs, tiles.row * kTile, tiles.column * kTile, tiles.rows * kTile,
+                     tiles.columns * kTile);
+  };
+  auto read_next = [&](const T* base) {
+    return Ahead::of(last ? nullptr : base, image, inputs, next.row * kTile - 1, next.column * kTile - 1,
+                     next.rows * kTile + 2, next.columns * kTile + 2);
+  };
+  Ahead ahead[4] = {written(target.y), written(target.h), read_next(source.x), read_next(source.x2)};
+  multiply_points(shape, tiles.count(), packed, stored, spare, ahead);
   if (target.kind == Write::plain) return transform_output<kTile, Write::plain>(shape, image, tiles, stored, target, sums);
   for (int c = 0; c < 2 * outputs; c += kWidth<T>) store(sums + c, Vec<T>{});
   if (target.kind == Write::sums)

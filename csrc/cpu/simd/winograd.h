@@ -160,6 +160,37 @@ struct Cuts {
   }
 };
 
+// Rows of memory to be brought into the second cache piece by piece, while the products leave the memory idle.
+struct Ahead {
+  static constexpr int kLine = 64;
+  const char* row;
+  i64 step, length;  // bytes from row to row, and of a row
+  int rows;
+  i64 at = 0;
+
+  template <class T>
+  Ahead(const T* first, i64 step, i64 length, int rows)
+      : row(reinterpret_cast<const char*>(first)), step(step * i64(sizeof(T))), length(length * i64(sizeof(T))),
+        rows(first ? rows : 0) {}
+  template <class T>
+  static Ahead of(const T* image, Image size, int channels, int row, int column, int rows, int columns) {
+    const int top = row < 0 ? 0 : row, left = column < 0 ? 0 : column;
+    const int bottom = row + rows < size.height ? row + rows : size.height;
+    const int right = column + columns < size.width ? column + columns : size.width;
+    return {image ? image + (i64(top) * size.width + left) * channels : image, i64(size.width) * channels,
+            i64(right - left) * channels, bottom - top};
+  }
+  i64 lines() const { return rows > 0 ? rows * divide_up(length, kLine) : 0; }
+  template <bool kWrite>
+  AAFAST_INLINE void fetch(i64 count) {
+    for (; count > 0 && rows > 0; --count) {
+      __builtin_prefetch(row + at, kWrite, 2);
+      at += kLine;
+      if (at >= length) at = 0, row += step, --rows;
+    }
+  }
+};
+
 // The first address at or after p on a vector's boundary; scratch holds a vector more for it.
 template <class T>
 AAFAST_INLINE T* aligned(T* p) {
@@ -203,35 +234,25 @@ void stage(const Source<T>& source, Image image, int channels, int row, int colu
   }
 }
 
-// One row of tiles of a patch to the transformed tiles: B^T d B.
+// One row of tiles of a patch to the transformed tiles: B^T d B. Tile by tile, so that what is stored runs on.
 template <int kTile, class T>
 void transform_row(const T* patch, int channels, int row, int columns, const Groups<kTile>& groups, T* stored) {
   constexpr int n = Winograd<kTile>::kPoints;
   const i64 line = i64(columns * kTile + 2) * channels;
-  patch += row * kTile * line;
-  for (int c = 0; c < channels; c += kWidth<T>) {
-    Vec<T> down[n][n];  // pixel columns after the transform down them; neighbouring tiles share two
-    const T* from = patch + c;
-    auto column = [&](int j) {
-      Vec<T> d[n], o[n];
-      for (int i = 0; i < n; ++i) d[i] = load(from + i * line);
-      Winograd<kTile>::input(d, o);
-      for (int i = 0; i < n; ++i) down[i][j] = o[i];
-      from += channels;
-    };
-    column(n - 2);
-    column(n - 1);
-    for (int t = 0; t < columns; ++t) {
-      for (int i = 0; i < n; ++i) {
-        down[i][0] = down[i][n - 2];
-        down[i][1] = down[i][n - 1];
+  for (int t = 0; t < columns; ++t) {
+    const T* from = patch + row * kTile * line + i64(t) * kTile * channels;
+    T* to = stored + groups.place(row * columns + t);
+    for (int c = 0; c < channels; c += kWidth<T>) {
+      Vec<T> down[n][n], o[n];
+      for (int j = 0; j < n; ++j) {
+        Vec<T> d[n];
+        for (int i = 0; i < n; ++i) d[i] = load(from + i * line + j * channels + c);
+        Winograd<kTile>::input(d, o);
+        for (int i = 0; i < n; ++i) down[i][j] = o[i];
       }
-      for (int j = 2; j < n; ++j) column(j);
-      T* to = stored + groups.place(row * columns + t) + c;
       for (int i = 0; i < n; ++i) {
-        Vec<T> o[n];
         Winograd<kTile>::input(down[i], o);
-        for (int j = 0; j < n; ++j) store(to + (i * n + j) * groups.step, o[j]);
+        for (int j = 0; j < n; ++j) store(to + (i * n + j) * groups.step + c, o[j]);
       }
     }
   }

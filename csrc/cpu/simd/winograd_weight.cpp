@@ -26,20 +26,28 @@ int jobs_of(Image image) {
   return int(jobs < 1 ? 1 : jobs > most ? most : jobs);
 }
 
-// One row of tiles of a patch of gradients to the transformed tiles: A dy A^T.
-template <int kTile, class T>
-void spread_row(const T* patch, int channels, int row, int columns, const Groups<kTile>& groups, T* stored) {
+// The gradient's tiles, transformed: A dy A^T. Every pixel is in one tile, and is read where it lies.
+template <int kTile, Read kRead, class T>
+void transform_gradient(const Source<T>& source, Image image, int channels, Tiles tiles, const Groups<kTile>& groups,
+                        T* stored) {
   constexpr int n = Winograd<kTile>::kPoints;
-  const i64 line = i64(columns * kTile) * channels;
-  for (int t = 0; t < columns; ++t) {
-    const T* from = patch + row * kTile * line + i64(t) * kTile * channels;
-    T* to = stored + groups.place(row * columns + t);
+  for (int t = 0; t < tiles.count(); ++t) {
+    const int y = (tiles.row + t / tiles.columns) * kTile, x = (tiles.column + t % tiles.columns) * kTile;
+    const bool whole = y + kTile <= image.height && x + kTile <= image.width;
+    const i64 line = i64(image.width) * channels, corner = y * line + i64(x) * channels;
+    T* to = stored + groups.place(t);
     for (int c = 0; c < channels; c += kWidth<T>) {
-      Vec<T> down[n][kTile], z[n];
+      Vec<T> dy[kTile][kTile] = {}, down[n][kTile], z[n];
+      if (whole) {
+        for (int j = 0; j < kTile; ++j)
+          for (int i = 0; i < kTile; ++i) dy[j][i] = read<kRead>(source, corner + i * line + j * channels, c);
+      } else {
+        for (int j = 0; j < kTile && x + j < image.width; ++j)
+          for (int i = 0; i < kTile && y + i < image.height; ++i)
+            dy[j][i] = read<kRead>(source, corner + i * line + j * channels, c);
+      }
       for (int j = 0; j < kTile; ++j) {
-        Vec<T> y[kTile];
-        for (int i = 0; i < kTile; ++i) y[i] = load(from + i * line + j * channels + c);
-        Winograd<kTile>::spread(y, z);
+        Winograd<kTile>::spread(dy[j], z);
         for (int i = 0; i < n; ++i) down[i][j] = z[i];
       }
       for (int i = 0; i < n; ++i) {
@@ -50,17 +58,28 @@ void spread_row(const T* patch, int channels, int row, int columns, const Groups
   }
 }
 
+template <int kTile, class T>
+void transform_gradient(const Source<T>& source, Image image, int channels, Tiles tiles, const Groups<kTile>& groups,
+                        T* stored) {
+  switch (source.kind) {
+    case Read::plain:
+      return transform_gradient<kTile, Read::plain>(source, image, channels, tiles, groups, stored);
+    case Read::gelu: return transform_gradient<kTile, Read::gelu>(source, image, channels, tiles, groups, stored);
+    case Read::gradient:
+      return transform_gradient<kTile, Read::gradient>(source, image, channels, tiles, groups, stored);
+  }
+}
+
 template <int kTile>
 struct Shape {
   int inputs, outputs;
   int count;  // tiles
-  i64 patch;  // elements of the staged pixels, of the input or of the gradient
+  i64 patch;  // elements of the input's staged pixels
   Groups<kTile> input, gradient;
 
   Shape(Tiles area, int inputs, int outputs)
       : inputs(inputs), outputs(outputs), count(area.count()),
-        patch(area.patch(kTile, 2) * (inputs > outputs ? inputs : outputs)), input(count, kEach, inputs),
-        gradient(count, kEach, outputs) {}
+        patch(area.patch(kTile, 2) * inputs), input(count, kEach, inputs), gradient(count, kEach, outputs) {}
 };
 
 // sum [kR, outputs] (+)= v^T z over the tiles at one point; v: first of kR inputs, z: first of kN vectors of outputs.
@@ -139,10 +158,7 @@ void weight(Image image, int inputs, int outputs, const Source<T>& input, const 
     T* from_input = patch + shape.patch;
     T* from_gradient = from_input + shape.input.all();
     transform_input(input, image, inputs, tiles, patch, shape.input, from_input);
-    stage(gradient, image, outputs, tiles.row * kTile, tiles.column * kTile, tiles.rows * kTile, tiles.columns * kTile,
-          patch);
-    for (int row = 0; row < tiles.rows; ++row)
-      spread_row(patch, outputs, row, tiles.columns, shape.gradient, from_gradient);
+    transform_gradient(gradient, image, outputs, tiles, shape.gradient, from_gradient);
     accumulate_points(shape, from_input, from_gradient, index > begin, partial);
   }
 }
