@@ -103,7 +103,8 @@ def test_sgemm(benchmark, count, record, pytestconfig):
         verdict = gate(a @ b, a.double() @ b.double(), SGEMM_TOLERANCE)
         if verdict.ok:
             benchmark(torch.mm, a, b)
-        row = complete(benchmark, "sgemm", f"{count} thread{'s' * (count > 1)}", (1, side, side), 2.0 * side**3, verdict, "cpu")
+        name = "1 thread" if count == 1 else f"{count} threads"
+        row = complete(benchmark, "sgemm", name, (1, side, side), 2.0 * side**3, verdict, "cpu")
     if row["gflops"]:
         peaks[count] = row["gflops"]
         row["peak_share"] = 1.0
