@@ -18,7 +18,8 @@ test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest tests
 
 bench: $(VENV)/.ready-test
-	$(BIN)/python -m pytest bench/ops.py
+	mkdir -p out
+	$(BIN)/aafast bench --json out/bench.jsonl
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
-"""Tables of the documents, made from the committed results.
+"""Tables and the picture of the documents, made from the committed results.
 
-Run: python bench/report.py           prints them
-     python bench/report.py --write   puts them between the markers of README.md and docs/models.md
+Run: python bench/report.py           prints the tables
+     python bench/report.py --write   puts them between the documents' markers, and draws docs/solve-cpu.svg
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from aafast.bench.plot import contestant, draw
+from aafast.bench.rows import ORACLE, Row, duration
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "bench" / "results"
+PICTURE = "docs/solve-cpu.svg"
 LEVELS = ("none", "in", "out")
 
 
@@ -79,9 +83,108 @@ def ablation() -> str:
     return f"{table}\n\nCorrelation of the wavelet with the true one, nominal to estimated: {wavelets}."
 
 
+def where(row: Row) -> str:
+    """The machine of a row, as a clause."""
+    versions = row["versions"]
+    return (
+        f"{row['device_name']}, {row['threads']} thread(s), torch {versions['torch']}, "
+        f"aafast {versions['aafast']} at {row['commit'] or 'no commit'}"
+    )
+
+
+def suite_rows(name: str, suite: str) -> list[Row]:
+    """The rows of a suite's results file; none where there is no such file yet."""
+    path = RESULTS / name
+    return [row for row in rows(name) if row["suite"] == suite] if path.is_file() else []
+
+
+def solve_figures() -> str:
+    """Time of an iteration by contestant, the engine's two speed-ups, its memory and its gates."""
+    found = suite_rows("solve-cpu.jsonl", "solve")
+    if not found:
+        return not_yet("solve")
+    lines = [
+        f"![Speed-ups over the reference]({PICTURE})",
+        "",
+        f"Seconds an iteration (median; p20 to p80 are in the file) on {where(found[0])}. The same network, weights "
+        "and data in every column, all columns in turns in one run; `reference` is the authors' iteration as they run it. "
+        "Plain is the faster of channels-last eager and torch.compile. A result outside its tolerance has no speed-up.",
+        "",
+        "| task, method | batch | reference | eager-nhwc | compile | aafast | over reference | over plain "
+        "| peak MB, reference to aafast | largest error / tolerance |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for task, method in dict.fromkeys((row["task"], row["method"]) for row in found):
+        by = {contestant(row): row for row in found if (row["task"], row["method"]) == (task, method)}
+        lines.append(solve_line(task, method, by))
+    return "\n".join(lines)
+
+
+def solve_line(task: str, method: str, by: dict[str, Row]) -> str:
+    """One line of the table of solves, from the rows of a task and method by contestant."""
+    engine = by["engine"]
+
+    def seconds(who: str) -> str:
+        return duration(by[who]["s_per_iteration"]) if who in by else "-"
+
+    def times(name: str) -> str:
+        return "-" if engine[name] is None else f"{engine[name]:.1f}"
+
+    def memory(who: str) -> str:
+        return "-" if who not in by or by[who]["peak_mb"] is None else f"{by[who]['peak_mb']:.0f}"
+
+    cells = [
+        f"{task}, {method}",
+        "x".join(str(n) for n in [engine["batch"], *engine["shape"]]),
+        *(seconds(who) for who in ("reference", "eager-nhwc", "compile", "engine")),
+        times("speedup"),
+        times("speedup_over_plain"),
+        f"{memory('reference')} to {memory('engine')}",
+        "; ".join(error(gate) for gate in engine["gates"]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def error(gate: Row) -> str:
+    """A gate's value beside its tolerance."""
+    value = gate["value"] if isinstance(gate["value"], str) else f"{gate['value']:.1e}"
+    return f"{'' if gate['ok'] else 'RED '}{value} / {gate['tolerance']:g}"
+
+
+def op_figures() -> str:
+    """Time, rate and speed-up of every backend of every operation."""
+    found = suite_rows("ops-cpu.jsonl", "ops")
+    if not found:
+        return not_yet("ops")
+    lines = [
+        f"On {where(found[0])}. GFLOP/s are those of the direct method, whatever the method.",
+        "",
+        "| operation | backend | size | median | GFLOP/s | of SGEMM | speed-up | error / tolerance |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        speed = "-" if row["speedup"] is None else f"{row['speedup']:.1f} of {row['baseline']}"
+        share = "-" if row["peak_share"] is None else f"{row['peak_share']:.0%}"
+        rate = "-" if row["gflops"] is None else f"{row['gflops']:.1f}"
+        size = "x".join(str(n) for n in [row["batch"], *row["shape"]])
+        checked = "-" if row["gate"] == ORACLE else error(row["gate"])
+        cells = (row["op"], row["backend"], size, duration(row["median_s"]), rate, share, speed, checked)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def not_yet(suite: str) -> str:
+    """What stands where no results are committed."""
+    return (
+        f"No figures are committed: `aafast bench --suite {suite} --json bench/results/{suite}-cpu.jsonl` measures "
+        "them, and `python bench/report.py --write` puts them here."
+    )
+
+
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"scores": shipped_scores, "line": line_figures},
+    "README.md": {"solve": solve_figures, "scores": shipped_scores, "line": line_figures},
     "docs/models.md": {"ablation": ablation},
+    "docs/operations.md": {"ops": op_figures},
 }
 
 
@@ -96,6 +199,9 @@ def filled(text: str, tables: dict[str, Callable[[], str]]) -> str:
 
 
 def main() -> None:
+    solves = RESULTS / "solve-cpu.jsonl"
+    if "--write" in sys.argv[1:] and solves.is_file():
+        draw(solves, ROOT / PICTURE)
     for document, tables in TABLES.items():
         path = ROOT / document
         if "--write" in sys.argv[1:]:

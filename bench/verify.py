@@ -31,8 +31,3 @@ def gate(got: Tensor | tuple[Tensor, ...], want: Tensor | tuple[Tensor, ...], to
         for mine, true in pairs
     ]
     return Verdict(float(torch.stack(errors).max()), tolerance)
-
-
-def speedup(verdict: Verdict, baseline: float, seconds: float) -> str:
-    """`3.1x` where the gate is green; where it is red, no number at all."""
-    return f"{baseline / seconds:.2f}x" if verdict.ok else f"no speed-up reported ({verdict})"

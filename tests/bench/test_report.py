@@ -1,28 +1,97 @@
-"""Every table of the documents is what the committed results say."""
+"""Every table and picture of the documents is what the committed results say."""
 
-import sys
+import json
+import re
 from pathlib import Path
 
 import pytest
 
+from aafast.bench import plot, report
+from aafast.bench.rows import complaints, read
+from aafast.errors import InputError
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture
-def report(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "bench"))
-    sys.modules.pop("report", None)
-    import report
-
-    return report
-
-
-@pytest.mark.parametrize("document", ["README.md", "docs/models.md"])
-def test_the_documents_tables_come_from_the_results(report, document):
+@pytest.mark.parametrize("document", list(report.TABLES))
+def test_the_documents_tables_come_from_the_results(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     assert report.filled(text, report.TABLES[document]) == text
 
 
-def test_a_document_without_its_markers_is_noticed(report):
+def test_a_document_without_its_markers_is_noticed():
     with pytest.raises(SystemExit, match="markers"):
         report.filled("no table here", report.TABLES["README.md"])
+
+
+def test_committed_rows_keep_to_the_schema_at_full_size():
+    for name in ("solve-cpu.jsonl", "ops-cpu.jsonl"):
+        path = report.RESULTS / name
+        for row in read(path) if path.is_file() else ():
+            assert not complaints(row) and row["gate"]["ok"] and not row.get("quick")
+
+
+def test_the_picture_was_drawn_from_the_committed_results():
+    path, picture = report.RESULTS / "solve-cpu.jsonl", ROOT / report.PICTURE
+    assert path.is_file() == picture.is_file()
+    if path.is_file():
+        assert plot.digest(path) in picture.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "RESULTS", tmp_path)
+
+    def write(rows, name="solve-cpu.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return tmp_path / name
+
+    return write
+
+
+def test_the_table_of_solves_says_what_the_rows_say(results, contest):
+    results(contest)
+    text = report.solve_figures()
+    assert "| 4 s | 2 s | 1.6 s | 400 ms | 10.0 | 4.0 | 900 to 100 | 1.0e-07 / 1e-05 |" in text
+    assert "a processor" in text and report.PICTURE in text
+
+
+def test_a_red_row_has_no_speedup_in_the_table(results, contest, row):
+    red = {"metric": "m", "value": "nan", "tolerance": 1e-5, "ok": False}
+    nothing = dict.fromkeys(("median_s", "p20_s", "p80_s", "s_per_iteration", "peak_mb", "baseline", "speedup",
+                             "plain_baseline", "speedup_over_plain"))  # fmt: skip
+    results([*contest[:-1], row(gate=red, gates=[red], **nothing)])
+    assert "| not timed | - | - | 900 to - | RED nan / 1e-05 |" in report.solve_figures()
+
+
+def test_without_results_the_documents_say_how_to_make_them(results):
+    assert "aafast bench --suite solve" in report.solve_figures() and "--suite ops" in report.op_figures()
+
+
+def test_the_table_of_operations_says_what_the_rows_say(results, row):
+    results([row(suite="ops", op="z_step", gflops=12.34, peak_share=0.5, median_s=2e-5, p20_s=1e-5, p80_s=3e-5)],
+            "ops-cpu.jsonl")  # fmt: skip
+    assert "| z_step | cpp | 32x1x128x50 | 20 us | 12.3 | 50% | 10.0 of reference | 1.0e-07 / 1e-05 |" in (
+        report.op_figures()
+    )
+
+
+def test_the_picture_has_a_bar_for_every_speedup_and_none_for_a_red_gate(results, contest, tmp_path):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.rcParams["svg.fonttype"] = "none"  # labels as text, so that they can be read back
+    try:
+        text = plot.draw(results(contest), tmp_path / "a.svg").read_text()
+        assert re.findall(r">(\d+\.\d)</text>", text).count("10.0") == 1 and ">2.5<" in text
+        red = dict(contest[-1], speedup=None, speedup_over_plain=None)
+        assert ">10.0<" not in plot.draw(results([*contest[:-1], red]), tmp_path / "b.svg").read_text()
+    finally:
+        matplotlib.rcdefaults()
+    assert plot.digest(tmp_path / "solve-cpu.jsonl") in (tmp_path / "b.svg").read_text()
+    again = plot.draw(tmp_path / "solve-cpu.jsonl", tmp_path / "c.svg").read_bytes()
+    assert again == plot.draw(tmp_path / "solve-cpu.jsonl", tmp_path / "d.svg").read_bytes()
+    assert plot.draw(tmp_path / "solve-cpu.jsonl", tmp_path / "e.png").stat().st_size > 5000
+
+
+def test_a_file_without_speedups_makes_no_picture(results, contest, tmp_path):
+    with pytest.raises(InputError, match="no speed-up"):
+        plot.draw(results(contest[:1]), tmp_path / "a.svg")
