@@ -1,5 +1,6 @@
 """aafast: fast, checked A-adaptive model-based solvers for inverse problems with a wrong forward model."""
 
+from . import engine
 from .adaptive import AdaptiveDEQ, AdaptiveLU, DirectInverse, RobustLU
 from .ops import backends
 from .physics import GaussianBlur, Haze, WaveletConvolution
@@ -21,6 +22,7 @@ __all__ = [
     "anderson",
     "backends",
     "build",
+    "engine",
     "load",
     "reconstruct",
     "save",

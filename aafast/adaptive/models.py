@@ -64,6 +64,10 @@ class Model(nn.Module):
                 describe("backend of a model", repr(name), " | ".join(BACKENDS), "See `aafast info` for the reasons")
             )
         self._backend = name
+        # The networks' stacks exist as eager and cpp: with another backend they take the best they have.
+        for part in (self.prox, getattr(self, "residual", None)):
+            if part is not None:
+                part.backend = name if name in ("eager", "cpp") else "auto"
 
     @property
     def backend_of_operations(self) -> str:
@@ -121,6 +125,8 @@ class Model(nn.Module):
     def _check_problem(self, y: Tensor, A0: ForwardModel) -> None:
         """Raise InputError unless A0 maps an image like y to one like y; a user's own model is looked at closer."""
         given = isinstance(A0, GivenForwardModel)
+        if given and len(y) > 1 and y.device.type == "cpu" and self.config.theta_scope == "sample":
+            self._check_problem(y[:1], A0.select(0))  # each sample will have its own turn
         for name, apply in {"A0(y)": A0.A, **({"the adjoint of A0": A0.A_adjoint} if given else {})}.items():
             with torch.no_grad():
                 image = apply(y)
@@ -151,8 +157,6 @@ class Model(nn.Module):
         # sample's answer must not depend on its neighbours to the last bit.
         if len(y) == 1 or y.device.type != "cpu" or self.config.theta_scope == "batch":
             return self.solve(y, A0)
-        if isinstance(A0, GivenForwardModel):
-            self._check_problem(y[:1], A0.select(0))
         return join([self.solve(y[i : i + 1].clone(), A0.select(i)) for i in range(len(y))])
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Solution:

@@ -18,7 +18,7 @@ _limit: int | None = None
 
 
 def set_memory_limit(limit: int | None) -> None:
-    """Let a solve hold at most `limit` bytes at once (None: half of what the machine has left); larger batches are cut."""
+    """Let a solve hold at most `limit` bytes (None: half of what the machine has left) by cutting its batch."""
     global _limit
     if limit is not None and limit <= 0:
         raise InputError(describe("memory limit", limit, "a positive number of bytes, or None", "Raise it"))

@@ -228,7 +228,8 @@ class _FusedHaze(FusedMismatch):
 
 
 def _additive_seeds(
-    scale: float, gamma: float, nominal: Tensor, f: Tensor, y: Tensor, d_nominal: Tensor, d_f: Tensor, begin: int, end: int
+    scale: float, gamma: float, nominal: Tensor, f: Tensor, y: Tensor, d_nominal: Tensor, d_f: Tensor,
+    begin: int, end: int,
 ) -> None:
     batch, channels, height, width = nominal[begin:end].shape
     misfit = _arena.take("misfit", (batch,), torch.float64)

@@ -7,11 +7,10 @@ import weakref
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..adaptive.models import Model
-from ..nets.prox import ProximalNetwork
-from ..nets.spectral_norm import NormalisedConv2d, Written
+from ..nets.spectral_norm import Written
 from ..ops import _arena, _native
 from ..ops._stack import FAST, STRICT, FusedStack, StackShape, StackWeights, refusal
 from .mismatch import FUSED, FusedMismatch
@@ -48,25 +47,9 @@ class Plan:
         return self.weights.packed.numel() * self.weights.packed.itemsize
 
 
-def prox_layers(prox: ProximalNetwork) -> list[nn.Conv2d]:
-    """The convolutions of a proximal network, in order."""
-    return [layer for layer in prox.R if isinstance(layer, nn.Conv2d)]
-
-
-def prox_norms(prox: ProximalNetwork) -> list[nn.GroupNorm | None]:
-    """The GroupNorm of each hidden layer, None where it has none."""
-    norms: list[nn.GroupNorm | None] = []
-    for layer in prox.R:
-        if isinstance(layer, nn.Conv2d):
-            norms.append(None)
-        elif isinstance(layer, nn.GroupNorm):
-            norms[-1] = layer
-    return norms[:-1]
-
-
 def prox_shape(model: Model) -> StackShape:
     """The stack of a model's proximal network."""
-    convs, norms = prox_layers(model.prox), prox_norms(model.prox)
+    convs, norms = model.prox.convolutions(), model.prox.norms()
     return StackShape(
         (convs[0].in_channels, *(conv.out_channels for conv in convs)),
         tuple(norm is not None for norm in norms),
@@ -79,23 +62,16 @@ def reason_against(model: Model, dtype: torch.dtype) -> str | None:
     """Why a model cannot be planned, or None: another network, hooks, or channel counts that fit no vector."""
     if _native.load()[0] is None:
         return _native.load()[1]
-    if type(model.prox) is not ProximalNetwork:
-        return f"its proximal network is a {type(model.prox).__name__}, not the package's ProximalNetwork"
-    known = all(
-        isinstance(layer, (nn.Conv2d, nn.GroupNorm, nn.GELU, nn.Identity)) for layer in model.prox.R
-    )
-    if not known:
-        return "its proximal network has layers other than Conv2d, GroupNorm and GELU"
-    if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules() if module is not model):
-        return "hooks are registered on its layers, and the engine does not call them"
+    against = model.prox.peculiarity()
+    if against is not None:
+        return against
     residual = getattr(model, "residual", None)
     if residual is not None and type(residual) not in FUSED:
         return f"its mismatch network is a {type(residual).__name__}, which has no fused form"
     shapes = [prox_shape(model)]
     if residual is not None and residual.start_values:
-        width = model.config.residual_channels
-        inputs = max(value.shape[1] for name, value in residual.start_values.items() if value.ndim == 4 and "1" in name)
-        shapes.append(StackShape((inputs, width, width, model.config.image_channels), (False, True), model.config.groups))
+        width, planes = model.config.residual_channels, model.config.image_channels
+        shapes.append(StackShape((planes + 1, width, width, planes), (True, True), model.config.groups))
     for shape in shapes:
         against = refusal(shape, dtype)
         if against is not None:
@@ -140,11 +116,8 @@ def plan_of(model: Model) -> Plan:
 def _build(model: Model) -> Plan:
     dtype, shape = model.eta.dtype, prox_shape(model)
     fused = FusedStack(shape, dtype)
-    convs, norms = prox_layers(model.prox), prox_norms(model.prox)
-    weights = tuple(
-        (conv.effective_weight() if isinstance(conv, NormalisedConv2d) else conv.weight).detach()[None]
-        for conv in convs
-    )
+    convs, norms = model.prox.convolutions(), model.prox.norms()
+    weights = tuple(weight.detach() for weight in model.prox.effective_weights())
     packed = StackWeights(
         fused.pack(weights, adjoint=False),
         tuple(None if conv.bias is None else conv.bias.detach()[None].clone() for conv in convs),

@@ -34,7 +34,8 @@ class ThetaStack:
     def weights(self, theta: Theta, adjoint: bool) -> StackWeights:
         """theta as the native stack reads it; valid until the next call."""
         names = self.names
-        packed = self.fused.pack(tuple(theta[f"{name}_weight"] for name in names.convs), adjoint, f"{self.label}.packed")
+        convs = tuple(theta[f"{name}_weight"] for name in names.convs)
+        packed = self.fused.pack(convs, adjoint, f"{self.label}.packed")
         bias = tuple(theta[f"{name}_bias"].contiguous() if names.bias else None for name in names.convs)
         norm_weight, norm_bias = (
             tuple(None if name is None else theta[f"{name}_{part}"].contiguous() for name in names.norms)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .. import ops
 from ..config import ModelConfig
 from .spectral_norm import NormalisedConv2d
 
@@ -37,7 +38,8 @@ class ProximalNetwork(nn.Module):
             ]
         layers.append(conv(width, config.image_channels))
         self.R = nn.Sequential(*layers)
-        self.skip = config.skip
+        self.skip, self.groups = config.skip, config.groups
+        self.backend = "auto"  # of ops.conv_stack
         self.image_channels = config.image_channels
         for layer in self.R:
             if isinstance(layer, nn.Conv2d):
@@ -48,10 +50,54 @@ class ProximalNetwork(nn.Module):
                     if isinstance(layer, nn.Conv2d):
                         layer.weight.mul_(10)
 
+    def convolutions(self) -> list[nn.Conv2d]:
+        """The convolutions, in order."""
+        return [layer for layer in self.R if isinstance(layer, nn.Conv2d)]
+
+    def norms(self) -> list[nn.GroupNorm | None]:
+        """The GroupNorm after each hidden convolution, None where it has none."""
+        found: list[nn.GroupNorm | None] = []
+        for layer in self.R:
+            if isinstance(layer, nn.Conv2d):
+                found.append(None)
+            elif isinstance(layer, nn.GroupNorm):
+                found[-1] = layer
+        return found[:-1]
+
+    def effective_weights(self) -> list[Tensor]:
+        """What each convolution convolves with, as one set [1, outputs, inputs, 3, 3]."""
+        return [
+            (layer.effective_weight() if isinstance(layer, NormalisedConv2d) else layer.weight)[None]
+            for layer in self.convolutions()
+        ]
+
+    def peculiarity(self) -> str | None:
+        """What keeps this network from being run as one stack: other layers, or hooks on them; None if nothing does."""
+        if type(self) is not ProximalNetwork:
+            return f"its proximal network is a {type(self).__name__}, not the package's ProximalNetwork"
+        known = (nn.Conv2d, NormalisedConv2d, nn.GroupNorm, nn.GELU, nn.Identity)
+        other = [type(layer).__name__ for layer in self.R if type(layer) not in known]
+        other += [f"GELU({g.approximate})" for g in self.R if type(g) is nn.GELU and g.approximate != "none"]
+        if other:
+            return f"its proximal network has a layer {other[0]}"
+        if any(module._forward_hooks or module._forward_pre_hooks for module in self.modules() if module is not self):
+            return "hooks are registered on its layers, and a stack does not call them"
+        return None
+
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and x.dtype == torch.float32:
-            x = x.contiguous(memory_format=torch.channels_last)  # the faster layout of the CPU's convolutions
-        out = self.R(x).contiguous()
+        if self.peculiarity() is not None:
+            out = self.R(x)
+        else:
+            convs, norms = self.convolutions(), self.norms()
+            out = ops.conv_stack(
+                x,
+                self.effective_weights(),
+                [None if conv.bias is None else conv.bias[None] for conv in convs],
+                [None if norm is None else norm.weight[None] for norm in norms],
+                [None if norm is None else norm.bias[None] for norm in norms],
+                self.groups,
+                backend=self.backend,
+            )
         return out + x[:, : self.image_channels] if self.skip else out
 
 

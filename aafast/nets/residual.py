@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .. import ops
 from ..config import ModelConfig
 from ..errors import InputError, describe
 from ..ops import correlate_time
@@ -16,29 +17,6 @@ from .prox import initialise
 from .spectral_norm import CONTRACTION, Written, conv_operator_norm, start_vector, was_loaded
 
 Theta = dict[str, Tensor]
-
-
-def conv_per_sample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """3x3 convolution of [B, C, H, W] with weights [S, C_out, C, 3, 3] (and bias [S, C_out]), S = 1 or B."""
-    if len(weight) == 1:
-        if x.device.type == "cpu" and x.dtype == torch.float32:
-            x = x.contiguous(memory_format=torch.channels_last)  # the faster layout of the CPU's convolutions
-        return F.conv2d(x, weight[0], None if bias is None else bias[0], padding=1)
-    batch, _, height, width = x.shape
-    stacked = F.conv2d(
-        x.reshape(1, -1, height, width),
-        weight.flatten(0, 1),
-        None if bias is None else bias.flatten(),
-        padding=1,
-        groups=batch,
-    )
-    return stacked.reshape(batch, weight.shape[1], height, width)
-
-
-def group_norm_per_sample(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
-    """GroupNorm of [B, C, H, W] with affine parameters [S, C], S = 1 or B."""
-    normed = F.group_norm(x, groups)
-    return normed * weight[:, :, None, None] + bias[:, :, None, None]
 
 
 class MismatchNetwork(nn.Module):
@@ -51,6 +29,8 @@ class MismatchNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.start_values = nn.ParameterDict()
+        self.groups = 1
+        self.backend = "auto"  # of ops.conv_stack
         self.normalised: tuple[str, ...] = ()
 
     def _start(self, name: str, value: Tensor) -> None:
@@ -118,6 +98,18 @@ class MismatchNetwork(nn.Module):
         """y_hat from z and A0 z."""
         return nominal
 
+    def _stack(self, theta: Theta, convs: tuple[str, ...], norms: tuple[str | None, ...], image: Tensor) -> Tensor:
+        """The convolutions of these names on an image [B, C, H, W], with the GroupNorms of theirs."""
+        return ops.conv_stack(
+            image,
+            [theta[f"{name}_weight"] for name in convs],
+            [theta.get(f"{name}_bias") for name in convs],
+            [None if name is None else theta[f"{name}_weight"] for name in norms],
+            [None if name is None else theta[f"{name}_bias"] for name in norms],
+            self.groups,
+            backend=self.backend,
+        )
+
     def linearised(self, theta: Theta, A0: ForwardModel) -> ForwardModel:
         """The part of the corrected model that stays linear in z with a closed form (A0 itself by default)."""
         return A0
@@ -146,10 +138,7 @@ class ConvMismatch(MismatchNetwork):
 
     def stack(self, theta: Theta, image: Tensor) -> Tensor:
         """The three convolutions on an image [B, C, H, W] -> [B, 1, H, W]."""
-        hidden = F.gelu(conv_per_sample(image, theta["conv1_weight"]))
-        hidden = conv_per_sample(hidden, theta["conv2_weight"])
-        hidden = F.gelu(group_norm_per_sample(hidden, theta["norm2_weight"], theta["norm2_bias"], self.groups))
-        return conv_per_sample(hidden, theta["conv3_weight"])
+        return self._stack(theta, ("conv1", "conv2", "conv3"), (None, "norm2"), image)
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
         return nominal + self.stack(theta, nominal)
@@ -267,10 +256,6 @@ class HazeMismatch(MismatchNetwork):
         if config.normalise:
             self._normalise(*(f"{name}_weight" for name in ("trans1", "trans2", "light1", "light2", "light3")))
 
-    def _layer(self, theta: Theta, name: str, norm: str, image: Tensor) -> Tensor:
-        hidden = conv_per_sample(image, theta[f"{name}_weight"], theta[f"{name}_bias"])
-        return F.gelu(group_norm_per_sample(hidden, theta[f"{norm}_weight"], theta[f"{norm}_bias"], self.groups))
-
     def _depth(self, z: Tensor, A0: ForwardModel) -> Tensor:
         """The depth map of every sample [B, 1, H, W], else InputError."""
         found, wanted = A0.features(), (len(z), 1, *z.shape[2:])
@@ -282,11 +267,9 @@ class HazeMismatch(MismatchNetwork):
         return found.expand(wanted)
 
     def corrected(self, theta: Theta, z: Tensor, nominal: Tensor, A0: ForwardModel) -> Tensor:
-        hidden = self._layer(theta, "trans1", "trans_norm1", self._depth(z, A0))
-        transmission = torch.sigmoid(conv_per_sample(hidden, theta["trans2_weight"], theta["trans2_bias"]))
-        light = self._layer(theta, "light1", "light_norm1", z)
-        light = self._layer(theta, "light2", "light_norm2", light)
-        light = conv_per_sample(light, theta["light3_weight"], theta["light3_bias"])
+        depth = self._depth(z, A0)
+        transmission = torch.sigmoid(self._stack(theta, ("trans1", "trans2"), ("trans_norm1",), depth))
+        light = self._stack(theta, ("light1", "light2", "light3"), ("light_norm1", "light_norm2"), z)
         return nominal * transmission + light * (1 - transmission)
 
 

@@ -58,8 +58,8 @@ class StackGradients:
     norm_bias: list[Tensor | None]
 
     def addresses(self) -> list[list[int]]:
-        return [[0 if t is None else t.data_ptr() for t in part] for part in
-                (self.weight, self.bias, self.norm_weight, self.norm_bias)]
+        parts = (self.weight, self.bias, self.norm_weight, self.norm_bias)
+        return [[0 if tensor is None else tensor.data_ptr() for tensor in part] for part in parts]
 
 
 def _row(tensor: Tensor | None, begin: int) -> tuple[int, int]:
@@ -128,7 +128,12 @@ class FusedStack:
         return torch.empty(size, dtype=self.dtype) if name is None else _arena.take(name, size, self.dtype)
 
     def forward(
-        self, images: tuple[Tensor, ...], weights: StackWeights, out: Tensor, saved: Tensor | None = None, begin: int = 0
+        self,
+        images: tuple[Tensor, ...],
+        weights: StackWeights,
+        out: Tensor,
+        saved: Tensor | None = None,
+        begin: int = 0,
     ) -> None:
         """Run samples begin ... begin + len(out) of the images into out [b, outputs, H, W]."""
         batch, _, height, width = out.shape

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError, describe
+from ..errors import BackendError, InputError, describe
 from . import _dispatch, _stack
 from ._stack import FusedStack, StackGradients, StackShape, StackWeights
 from ._tensors import check_compute_tensors, check_shape
@@ -106,9 +106,14 @@ def _shape(weights: Sequence[Tensor], norm_weight: Optional, groups: int, strict
 
 def _select(backend: str, image: Tensor, shape: StackShape) -> str:
     chosen = _dispatch.select("conv_stack", backend, image.device, image.dtype)
-    if chosen == "cpp" and backend == "auto" and _stack.refusal(shape, image.dtype) is not None:
+    against = _stack.refusal(shape, image.dtype) if chosen == "cpp" else None
+    if against is None:
+        return chosen
+    if backend == "auto":
         return "eager"
-    return chosen
+    raise BackendError(
+        describe("backend cpp of conv_stack", against, "channel counts that fit its vectors", "Use backend='auto'")
+    )
 
 
 def _eager(
@@ -209,7 +214,8 @@ def _conv_stack_backward(
 
 
 def _collected(found: StackGradients, sets: int) -> list[Tensor]:
-    every = [t for part in (found.weight, found.bias, found.norm_weight, found.norm_bias) for t in part if t is not None]
+    parts = (found.weight, found.bias, found.norm_weight, found.norm_bias)
+    every = [t for part in parts for t in part if t is not None]
     return [t.sum(0, keepdim=True) if len(t) != sets else t for t in every]
 
 

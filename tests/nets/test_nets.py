@@ -5,7 +5,6 @@ import torch
 
 from aafast.nets import ProximalNetwork, build_residual
 from aafast.nets import spectral_norm as sn
-from aafast.nets.residual import conv_per_sample, group_norm_per_sample
 from aafast.physics import GaussianBlur, Haze, WaveletConvolution
 from aafast.tasks import build, load, save, settings
 
@@ -125,16 +124,6 @@ def test_without_groupnorm_a_pixel_depends_on_its_neighbourhood_alone():
     config = settings("deconv", "adaptive-lu", norm="none", channels=8, depth=4)
     net, x = ProximalNetwork(config).double(), torch.randn(1, 2, 40, 30, dtype=torch.float64)
     torch.testing.assert_close(net(x[:, :, 10:30])[:, :, 4:-4], net(x)[:, :, 14:26], rtol=1e-12, atol=1e-12)
-
-
-def test_per_sample_layers_match_a_loop():
-    x, w = torch.randn(3, 4, 9, 8, dtype=torch.float64), torch.randn(3, 8, 4, 3, 3, dtype=torch.float64)
-    bias = torch.randn(3, 8, dtype=torch.float64)
-    loop = torch.cat([torch.nn.functional.conv2d(x[i : i + 1], w[i], bias[i], padding=1) for i in range(3)])
-    torch.testing.assert_close(conv_per_sample(x, w, bias), loop, rtol=1e-12, atol=1e-12)
-    scale = torch.randn(3, 8, dtype=torch.float64)
-    normed = torch.cat([torch.nn.functional.group_norm(loop[i : i + 1], 4, scale[i], bias[i]) for i in range(3)])
-    torch.testing.assert_close(group_norm_per_sample(loop, scale, bias, 4), normed, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("task", ["deconv", "deblur", "defog"])

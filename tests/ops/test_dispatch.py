@@ -25,8 +25,8 @@ def without_native(monkeypatch):
 def test_every_backend_of_every_operation_has_a_row():
     rows = {(row.op, row.backend): row for row in backends()}
     everywhere = {(op, backend) for op in ("anderson_mix", "z_step") for backend in BACKENDS}
-    correlations = ("correlate_planes", "correlate_separable", "correlate_time", "correlate_time_kernel")
-    assert set(rows) == everywhere | {(op, backend) for op in correlations for backend in ("eager", "cpp")}
+    cpu_only = ("conv_stack", "correlate_planes", "correlate_separable", "correlate_time", "correlate_time_kernel")
+    assert set(rows) == everywhere | {(op, backend) for op in cpu_only for backend in ("eager", "cpp")}
     for row in rows.values():
         assert row.available == (row.reason == "")
     assert rows["z_step", "eager"].available and rows["z_step", "cpp"].available
