@@ -108,7 +108,8 @@ def solve_figures() -> str:
         "",
         f"Seconds an iteration (median; p20 to p80 are in the file) on {where(found[0])}. The same network, weights "
         "and data in every column, all columns in turns in one run; `reference` is the authors' iteration as they run "
-        "it. Plain is the faster of channels-last eager and torch.compile. A result outside its tolerance has no speed-up.",
+        "it. Plain is the faster of channels-last eager and torch.compile. A result outside its tolerance has no "
+        "speed-up.",
         "",
         "| task, method | batch | reference | eager-nhwc | compile | aafast | over reference | over plain "
         "| peak MB, reference to aafast | largest error / tolerance |",

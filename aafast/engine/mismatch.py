@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import InputError, describe
 from ..nets.residual import (
     ConvMismatch,
     HazeMismatch,
@@ -51,8 +52,18 @@ class FusedMismatch:
     def forget(self) -> None:
         """Drop what was derived from theta, which is about to change in place."""
 
+    def nominal(self, z: Tensor, A0: ForwardModel) -> Tensor:
+        """A0 z as the native code may read it; InputError where a user's A0 returns something else than before."""
+        image = A0.A(z)
+        if image.shape != z.shape or image.dtype != z.dtype:
+            raise InputError(
+                describe("A0(z)", f"{image.dtype} {list(image.shape)}", f"{z.dtype} {list(z.shape)}, as z",
+                         "Return the same kind of tensor at every call")
+            )
+        return image.contiguous()
+
     def __call__(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
-        nominal = A0.A(z)
+        nominal = self.nominal(z, A0)
         return nominal, nominal
 
     def gradients(
@@ -84,7 +95,7 @@ class _FusedConv(FusedMismatch):
         return None
 
     def __call__(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
-        nominal = A0.A(z).contiguous()
+        nominal = self.nominal(z, A0)
         weights = self.stack.weights(theta, adjoint=False)
         f = self.stack.value(self._planes(theta, nominal, A0), weights, len(z), "value")
         linear = self._linear(theta, z)
@@ -93,7 +104,7 @@ class _FusedConv(FusedMismatch):
     def gradients(
         self, theta: Theta, z: Tensor, y: Tensor, A0: ForwardModel, scale: float, gamma: float, of: str
     ) -> Seeds:
-        nominal = A0.A(z).contiguous()
+        nominal = self.nominal(z, A0)
         batch, channels, *size = nominal.shape
         planes = self._planes(theta, nominal, A0)
         weights = self.stack.weights(theta, adjoint=True)
@@ -181,7 +192,7 @@ class _FusedHaze(FusedMismatch):
         return depth[:1] if depth.stride(0) == 0 else depth.contiguous()
 
     def __call__(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
-        nominal, z = A0.A(z), z.contiguous()
+        nominal, z = self.nominal(z, A0), z.contiguous()
         logit = self.transmission.value((self._depth(z, A0),), self.transmission.weights(theta, False), len(z), "value")
         light = self.light.value((z,), self.light.weights(theta, False), len(z), "value")
         t = torch.sigmoid(logit)
@@ -190,7 +201,7 @@ class _FusedHaze(FusedMismatch):
     def gradients(
         self, theta: Theta, z: Tensor, y: Tensor, A0: ForwardModel, scale: float, gamma: float, of: str
     ) -> Seeds:
-        z, nominal, depth = z.contiguous(), A0.A(z).contiguous(), self._depth(z, A0)
+        z, nominal, depth = z.contiguous(), self.nominal(z, A0), self._depth(z, A0)
         batch, channels, *size = nominal.shape
         adjoint = of == "theta"
         t_weights, l_weights = self.transmission.weights(theta, adjoint), self.light.weights(theta, True)

@@ -77,7 +77,12 @@ def test_program(path, isa):
     assert done.returncode == 0, f"{path.name} on {isa}:\n{done.stdout[-8000:]}"
 
 
-# Each calls a kernel on arrays that are one element too short, in its last vector.
+def test_features_that_a_processor_lacks_are_named(monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert missing("portable") == [] and missing("avx2") == ["avx2", "fma"]
+
+
+# Calls a kernel on an array that is EXTRA elements too short, in its last vector.
 SHORT = """// sources: optimiser.cpp
 #include "check.h"
 #include "kernels.h"

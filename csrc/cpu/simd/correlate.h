@@ -14,10 +14,10 @@ AAFAST_INLINE Vec<T> window(const T* plane, i64 height, i64 width, i64 row, i64 
   const i64 from = row * width + at;
   if (at >= 0 && at + W <= width) return load(plane + from);
   if (from >= 0 && from + W <= height * width) {  // a neighbouring row is read and left out
-    Bits column;
-    for (int lane = 0; lane < W; ++lane) column[lane] = lane;
-    column += Bits{} + decltype(column[0] + 0)(at);
-    return (column >= 0) & (column < Bits{} + decltype(column[0] + 0)(width)) ? load(plane + from) : Vec<T>{};
+    Bits lanes;
+    for (int lane = 0; lane < W; ++lane) lanes[lane] = lane;
+    const Bits column = lanes + int(at);
+    return (column >= 0) & (column < int(width)) ? load(plane + from) : Vec<T>{};
   }
   Vec<T> v{};
   for (int lane = 0; lane < W; ++lane)

@@ -12,8 +12,8 @@ double additive_seeds(Planes planes, int f_channels, double scale, double gamma,
   double misfit = 0;
   for (int group = 0; group < f_channels; ++group) {
     const i64 f_at = group * planes.pixels, at = f_at * served;
-    for (i64 begin = 0; begin < planes.pixels; begin += kSumChunk) {
-      const i64 end = begin + kSumChunk < planes.pixels ? begin + kSumChunk : planes.pixels;
+    for (i64 begin = 0; begin < planes.pixels; begin += kSumChunk<T>) {
+      const i64 end = begin + kSumChunk<T> < planes.pixels ? begin + kSumChunk<T> : planes.pixels;
       Vec<T> errors{}, corrections{};
       each_vector<T>(begin, end, [&](i64 i, int count) AAFAST_LAMBDA {
         const Vec<T> correction = load(f + f_at + i, count);
@@ -55,8 +55,8 @@ double haze_seeds(Planes planes, double scale, double gamma, const T* nominal, c
   const T size = T(scale), pull = T(scale * gamma);
   const i64 n = planes.channels * planes.pixels;
   double misfit = 0;
-  for (i64 begin = 0; begin < n; begin += kSumChunk) {
-    const i64 end = begin + kSumChunk < n ? begin + kSumChunk : n;
+  for (i64 begin = 0; begin < n; begin += kSumChunk<T>) {
+    const i64 end = begin + kSumChunk<T> < n ? begin + kSumChunk<T> : n;
     Vec<T> errors{}, corrections{};
     each_vector<T>(begin, end, [&](i64 i, int count) AAFAST_LAMBDA {
       const Vec<T> clear = load(nominal + i, count);

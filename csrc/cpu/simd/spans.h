@@ -30,8 +30,9 @@ AAFAST_INLINE void each_vector(i64 begin, i64 end, Step step) {
   if (i < end) step(i, int(end - i));
 }
 
-// Sums are kept in the lanes of a vector over this many elements, then in double.
-constexpr i64 kSumChunk = 8192;
+// Elements whose sum is kept in the lanes of a vector, 256 to a lane; such sums are added up in double.
+template <class T>
+constexpr i64 kSumChunk = 256 * kWidth<T>;
 
 template <class T>
 AAFAST_INLINE double total(Vec<T> v) {

@@ -172,11 +172,11 @@ void convolve(Image image, int inputs, int outputs, const Source<T>& source, con
   const Tiles next = last ? Tiles{0, 0, 0, 0} : all.rectangle(job + 1);
   auto written = [&](const T* base) {
     return Ahead::of(base, image, outputs, tiles.row * kTile, tiles.column * kTile, tiles.rows * kTile,
-                     tiles.columns * kTile);
+                     tiles.columns * kTile, true);
   };
   auto read_next = [&](const T* base) {
-    return Ahead::of(last ? nullptr : base, image, inputs, next.row * kTile - 1, next.column * kTile - 1,
-                     next.rows * kTile + 2, next.columns * kTile + 2);
+    return Ahead::of(base, image, inputs, next.row * kTile - 1, next.column * kTile - 1,
+                     next.rows * kTile + 2, next.columns * kTile + 2, !last);
   };
   Ahead ahead[4] = {written(target.y), written(target.h), read_next(source.x), read_next(source.x2)};
   multiply_points(shape, tiles.count(), packed, stored, spare, ahead);

@@ -173,12 +173,12 @@ struct Ahead {
       : row(reinterpret_cast<const char*>(first)), step(step * i64(sizeof(T))), length(length * i64(sizeof(T))),
         rows(first ? rows : 0) {}
   template <class T>
-  static Ahead of(const T* image, Image size, int channels, int row, int column, int rows, int columns) {
+  static Ahead of(const T* image, Image size, int channels, int row, int column, int rows, int columns, bool any) {
     const int top = row < 0 ? 0 : row, left = column < 0 ? 0 : column;
     const int bottom = row + rows < size.height ? row + rows : size.height;
     const int right = column + columns < size.width ? column + columns : size.width;
     return {image ? image + (i64(top) * size.width + left) * channels : image, i64(size.width) * channels,
-            i64(right - left) * channels, bottom - top};
+            i64(right - left) * channels, any ? bottom - top : 0};
   }
   i64 lines() const { return rows > 0 ? rows * divide_up(length, kLine) : 0; }
   template <bool kWrite>

@@ -126,11 +126,16 @@ AAFAST_INLINE void accumulate(int rows, const Shape<kTile>& shape, const T* v, c
 }
 
 template <int kTile, class T>
-void accumulate_points(const Shape<kTile>& shape, const T* input, const T* gradient, bool add, T* partial) {
+void accumulate_points(const Shape<kTile>& shape, const T* input, const T* gradient, bool add, T* partial,
+                       Ahead (&ahead)[4]) {
+  const i64 calls = kPlaces<kTile> * divide_up(shape.inputs, kRows) * divide_up(shape.outputs, kVectors * kWidth<T>);
+  i64 share[4];
+  for (int i = 0; i < 4; ++i) share[i] = divide_up(ahead[i].lines(), calls);
   constexpr int block = kVectors * kWidth<T>;
   for (int p = 0; p < kPlaces<kTile>; ++p)
     for (int o = 0; o < shape.outputs; o += block)
       for (int k = 0; k < shape.inputs; k += kRows) {
+        for (int i = 0; i < 4; ++i) ahead[i].template fetch<false>(share[i]);
         const int rows = shape.inputs - k < kRows ? shape.inputs - k : kRows;
         const int width = shape.outputs - o < block ? (shape.outputs - o) / kWidth<T> : kVectors;
         const T *v = input + p * shape.input.step + k, *z = gradient + p * shape.gradient.step + o;
@@ -159,7 +164,14 @@ void weight(Image image, int inputs, int outputs, const Source<T>& input, const 
     T* from_gradient = from_input + shape.input.all();
     transform_input(input, image, inputs, tiles, patch, shape.input, from_input);
     transform_gradient(gradient, image, outputs, tiles, shape.gradient, from_gradient);
-    accumulate_points(shape, from_input, from_gradient, index > begin, partial);
+    const Tiles next = index + 1 < count ? all.rectangle(index + 1) : Tiles{0, 0, 0, 0};
+    auto read_next = [&](const T* base, int channels, int halo) {
+      return Ahead::of(base, image, channels, next.row * kTile - halo, next.column * kTile - halo,
+                       next.rows * kTile + 2 * halo, next.columns * kTile + 2 * halo, next.count() > 0);
+    };
+    Ahead ahead[4] = {read_next(input.x, inputs, 1), read_next(input.x2, inputs, 1), read_next(gradient.x, outputs, 0),
+                      read_next(gradient.x2, outputs, 0)};
+    accumulate_points(shape, from_input, from_gradient, index > begin, partial, ahead);
   }
 }
 
