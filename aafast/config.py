@@ -49,8 +49,9 @@ class FixedPointConfig:
     that broyden remember. beta: the damping, a number, or None to find it per sample at every step (picard: 1).
     ridge: of anderson, relative to its mean squared residual where `relative`. A sample stops when its relative
     residual is below `tol`, or after `max_iter` evaluations. restart: anderson and broyden forget a sample's past when
-    its residual exceeds this many times its least one (0: never). drop: anderson forgets points whose residual exceeds
-    the newest's this many times (0: never). m=5, beta=1, ridge=1e-3, relative=False is the authors' solver.
+    its residual exceeds this many times its least one (0: never; None: 2 for anderson with an adapted beta, else never).
+    drop: anderson forgets points whose residual exceeds the newest's this many times (0: never). m=5, beta=1,
+    ridge=1e-3, relative=False is the authors' solver.
     """
 
     name: str = "anderson"
@@ -60,7 +61,7 @@ class FixedPointConfig:
     relative: bool = True
     tol: float = 1e-3
     max_iter: int = 40
-    restart: float = 0.0
+    restart: float | None = None
     drop: float = 0.0
 
     def __post_init__(self) -> None:
@@ -72,8 +73,9 @@ class FixedPointConfig:
         if self.beta is not None and not 0 < self.beta <= 2:
             raise InputError(describe("damping beta", self.beta, "None, or above 0 and up to 2", "Use 1, or None"))
         for name in ("restart", "drop"):
-            if not (getattr(self, name) == 0 or getattr(self, name) > 1):
-                raise InputError(describe(name, getattr(self, name), "0 (never) or a factor above 1", "Raise it"))
+            factor = getattr(self, name) or 0.0
+            if not (factor == 0 or factor > 1):
+                raise InputError(describe(name, factor, "0 (never) or a factor above 1", "Raise it"))
 
 
 @dataclass(frozen=True)

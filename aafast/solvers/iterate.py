@@ -15,18 +15,22 @@ from .momentum import Momentum
 from .picard import Picard
 from .progress import Progress, poll_of
 
+RESTART = 2.0
 Step = Callable[[Tensor, Aux], tuple[Tensor, Aux]]
 
 
 def make_solver(config: FixedPointConfig, backend: str = "auto") -> FixedPointSolver:
     """The fixed-point solver that `config.name` names."""
+    m, beta, restart = config.m, config.beta, config.restart
     if config.name == "anderson":
-        return Anderson(config.m, config.beta, config.ridge, config.relative, backend, config.restart, config.drop)
+        if restart is None:
+            restart = RESTART if beta is None else 0.0
+        return Anderson(m, beta, config.ridge, config.relative, backend, restart, config.drop)
     if config.name == "broyden":
-        return Broyden(config.m, config.beta, config.restart)
+        return Broyden(m, beta, restart or 0.0)
     if config.name == "momentum":
-        return Momentum(config.beta)
-    return Picard(1.0 if config.beta is None else config.beta)
+        return Momentum(beta)
+    return Picard(1.0 if beta is None else beta)
 
 
 def iterate(
