@@ -60,7 +60,7 @@ class Progress:
     @property
     def running(self) -> Tensor:
         """[B] bool: the samples that have not stopped."""
-        return self.status == Status.RUNNING
+        return self.status == int(Status.RUNNING)  # an enum would not be traced
 
     def record(self, x: Tensor, image: Tensor, state: Aux, norms: Tensor) -> Tensor:
         """Enter one evaluation; return its relative residuals [B], NaN for samples that had stopped.
@@ -76,7 +76,7 @@ class Progress:
         self.iterations = self.iterations + running
         status = torch.where(running & ~finite, int(Status.DIVERGED), self.status)
         status = torch.where(running & finite & (residual < self.config.tol), int(Status.CONVERGED), status)
-        last = (status == Status.RUNNING) & (self.iterations >= self.config.max_iter)
+        last = (status == int(Status.RUNNING)) & (self.iterations >= self.config.max_iter)
         self.status = torch.where(last, int(Status.MAX_ITER), status)
         return torch.where(running, residual, float("nan"))
 

@@ -3,29 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from affine_maps import affine, apply
 
-from aafast.config import FixedPointConfig
+from aafast.config import FIXED_POINT, FixedPointConfig, ModelConfig
 from aafast.errors import InputError
-from aafast.solvers import Status, anderson, iterate, progress
+from aafast.solvers import Status, anderson, iterate, make_solver, progress
 from aafast.solvers.adjoint import implicit, one_step, phantom
+from aafast.tasks import settings
 
 
-def affine(batch=3, size=40, radius=0.9, seed=0):
-    g = torch.Generator().manual_seed(seed)
-    m = torch.randn(batch, size, size, generator=g, dtype=torch.float64)
-    m = m * (radius / torch.linalg.eigvals(m).abs().amax(1))[:, None, None]
-    c = torch.randn(batch, size, generator=g, dtype=torch.float64)
-    return m, c, torch.linalg.solve(torch.eye(size, dtype=torch.float64) - m, c)
-
-
-def apply(m, c):
-    return lambda x, aux: ((m @ x.unsqueeze(2)).squeeze(2) + c, aux)
-
-
-@pytest.mark.parametrize("name", ["anderson", "picard"])
+@pytest.mark.parametrize("name", FIXED_POINT)
 def test_the_fixed_point_of_an_affine_map_is_found(name):
     m, c, exact = affine()
-    config = FixedPointConfig(name, m=8, ridge=1e-12, tol=1e-10, max_iter=400)
+    config = FixedPointConfig(name, m=8, ridge=1e-12, tol=1e-10, max_iter=1000)
     found = iterate(apply(m, c), torch.zeros_like(c), {}, config)
     assert found.status.tolist() == [Status.CONVERGED] * 3
     torch.testing.assert_close(found.x, exact, rtol=1e-7, atol=1e-7)
@@ -159,11 +149,12 @@ def test_gradient_modes_leave_the_value_and_approach_the_true_gradient(mode):
     assert not error > {"one-step": 0.6, "phantom": 1e-6, "implicit": 1e-9}[mode]
 
 
-def test_gradients_pass_through_unrolled_anderson():
+@pytest.mark.parametrize("name", FIXED_POINT)
+def test_gradients_pass_through_an_unrolled_solve(name):
     m, c, _ = affine(batch=1, size=4, radius=0.5)
 
     def solve(offset):
-        config = FixedPointConfig("anderson", m=3, ridge=1e-6, tol=0.0, max_iter=5)
+        config = FixedPointConfig(name, m=3, ridge=1e-6, tol=0.0, max_iter=5)
         return iterate(apply(m, offset), torch.zeros_like(c), {}, config, keep="last").x
 
     assert torch.autograd.gradcheck(solve, (c.clone().requires_grad_(),))
@@ -176,6 +167,10 @@ def test_gradients_pass_through_unrolled_anderson():
         lambda: anderson(lambda x: x, torch.ones(2, 3, dtype=torch.int64)),
         lambda: anderson(lambda x: x, torch.ones(2, 3), m=0),
         lambda: anderson(lambda x: x, torch.ones(2, 3), max_iter=0),
+        lambda: anderson(lambda x: x, torch.ones(2, 3), beta=0.0),
+        lambda: FixedPointConfig(restart=0.5),
+        lambda: FixedPointConfig(drop=float("nan")),
+        lambda: FixedPointConfig("newton"),
     ],
 )
 def test_bad_input(call):
@@ -186,3 +181,42 @@ def test_bad_input(call):
 def test_public_anderson_solves_a_plain_function():
     found = anderson(lambda x: 0.5 * x.cos(), torch.zeros(2, 5, dtype=torch.float64), tol=1e-10)
     torch.testing.assert_close(found.x, 0.5 * found.x.cos(), rtol=1e-9, atol=1e-10)
+
+
+def test_cards_of_before_still_load():
+    old = {"name": "anderson", "m": 5, "beta": 1.0, "ridge": 1e-3, "relative": True, "tol": 1e-3, "max_iter": 40}
+    values = settings("deconv", "adaptive-deq").to_dict() | {"fixed_point": old}
+    found = ModelConfig.from_dict(values).fixed_point
+    assert (found.m, found.beta, found.ridge) == (5, 1.0, 1e-3)
+    solver = make_solver(found)
+    assert solver.restart == solver.drop == 0  # a fixed damping keeps what it did before
+    assert ModelConfig.from_dict(settings("deconv", "adaptive-deq").to_dict()).fixed_point == FixedPointConfig()
+
+
+def test_traced_without_a_graph_break():
+    m, c, _ = affine(size=8, radius=0.5)
+
+    def solve(start):
+        unrolled = FixedPointConfig("picard", tol=0.0, max_iter=4)
+        return iterate(apply(m, c), start, {"kept": start}, unrolled, keep="last").x
+
+    torch._dynamo.reset()
+    start = torch.ones_like(c)
+    compiled = torch.compile(solve, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(start), solve(start), rtol=0, atol=0)
+    torch._dynamo.reset()
+
+
+def test_what_all_samples_share_or_take_together_is_not_copied():
+    m, c, _ = affine(radius=0.5)
+    shared, images = torch.ones(1, 2), []
+
+    def step(x, aux):
+        image, _ = apply(m, c)(x, aux)
+        images.append(image)
+        return image, {"shared": shared, "count": aux["count"] + 1}
+
+    config = FixedPointConfig("picard", tol=0.0, max_iter=5)
+    found = iterate(step, torch.zeros_like(c), {"shared": shared, "count": torch.zeros(3)}, config, keep="last")
+    assert found.x is images[-1] and found.aux["shared"] is shared
+    assert found.aux["count"].tolist() == [5, 5, 5]
