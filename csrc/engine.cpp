@@ -11,6 +11,7 @@
 #include "aafast/isa.h"
 #include "aafast/iteration.h"
 #include "aafast/stack.h"
+#include "aafast/wide_layer.h"
 
 namespace py = pybind11;
 using namespace aafast;
@@ -90,6 +91,40 @@ void bind(py::module_& m, const std::string& suffix) {
                         threads, at<T>(workspace), at<T>(d_in), wanted);
            },
            Unlocked());
+
+  m.def(("wide_packed_size_cpu_" + suffix).c_str(), &wide_packed_size<T>);
+  m.def(("wide_pack_cpu_" + suffix).c_str(),
+        [](Address weight, int inputs, int outputs, int tile, bool adjoint, Address packed) {
+          wide_pack(at<const T>(weight), inputs, outputs, tile, adjoint, at<T>(packed));
+        },
+        Unlocked());
+  // shape: height, width, inputs, outputs, tile, batch
+  using Shape = std::tuple<int, int, int, int, int, i64>;
+  const auto layer = [](const Shape& s, Address packed) {
+    const auto& [height, width, inputs, outputs, tile, batch] = s;
+    return WideLayer<T>{{height, width}, inputs, outputs, tile, batch, at<const T>(packed)};
+  };
+  m.def(("wide_forward_cpu_" + suffix).c_str(),
+        [layer](const Shape& shape, Address packed, Address x, Address a, Address b, Address y, Address sums,
+                int threads) {
+          wide_forward(layer(shape, packed), at<const T>(x), at<const T>(a), at<const T>(b), at<T>(y),
+                       at<double>(sums), threads);
+        },
+        Unlocked());
+  m.def(("wide_input_gradient_cpu_" + suffix).c_str(),
+        [layer](const Shape& shape, Address packed, Address d, Address h, Address pqr, Address x, Address a, Address b,
+                Address d_x, Address sums, int threads) {
+          wide_input_gradient(layer(shape, packed), at<const T>(d), at<const T>(h), at<const T>(pqr), at<const T>(x),
+                              at<const T>(a), at<const T>(b), at<T>(d_x), at<double>(sums), threads);
+        },
+        Unlocked());
+  m.def(("wide_weight_gradient_cpu_" + suffix).c_str(),
+        [layer](const Shape& shape, Address x, Address a, Address b, Address d, Address h, Address pqr,
+                Address gradient, int threads) {
+          wide_weight_gradient(layer(shape, 0), at<const T>(x), at<const T>(a), at<const T>(b), at<const T>(d),
+                               at<const T>(h), at<const T>(pqr), at<T>(gradient), threads);
+        },
+        Unlocked());
 
   const auto name = [&](const char* base) { return std::string(base) + "_cpu_" + suffix; };
   m.def(name("adamw").c_str(),

@@ -50,9 +50,11 @@ class Features:
 
     def gradients(self, d_image: Tensor) -> dict[str, Any]:
         """Gradients of the MLP's part of theta from that of the image [B, T, X]."""
-        d_second, *d_norm2 = torch.autograd.grad(self.out, [self.second, *self.norm2], d_image.reshape(self.out.shape))
+        # A graph is kept for the next step at the same theta.
+        d_out = d_image.reshape(self.out.shape)
+        d_second, *d_norm2 = torch.autograd.grad(self.out, [self.second, *self.norm2], d_out, retain_graph=True)
         d_hidden = d_second @ self.theta["linear2_weight"][0]
-        d_first, *d_norm1 = torch.autograd.grad(self.hidden, [self.first, *self.norm1], d_hidden)
+        d_first, *d_norm1 = torch.autograd.grad(self.hidden, [self.first, *self.norm1], d_hidden, retain_graph=True)
         found: dict[str, Any] = {
             "linear1_weight": Outer(d_first, self.wavelets.contiguous()),
             "linear1_bias": d_first.sum(0, keepdim=True),
