@@ -52,7 +52,7 @@ def conv_stack(
     norm_bias = tuple(norm_bias) if norm_bias is not None else (None,) * (layers - 1)
     _check(image, weights, bias, norm_weight, norm_bias, groups)
     shape = _shape(weights, norm_weight, groups, strict)
-    if _select(backend, image, shape) == "eager":
+    if _select(backend, image.device, image.dtype, shape.channels, shape.normed, groups, shape.tile) == "eager":
         return _eager(image, weights, bias, norm_weight, norm_bias, groups)
     given = [tensor for tensor in (*bias, *norm_weight, *norm_bias) if tensor is not None]
     there = [tensor is not None for tensor in (*bias, *norm_weight, *norm_bias)]
@@ -104,9 +104,13 @@ def _shape(weights: Sequence[Tensor], norm_weight: Optional, groups: int, strict
     return StackShape(channels, tuple(norm is not None for norm in norm_weight), groups, tile)
 
 
-def _select(backend: str, image: Tensor, shape: StackShape) -> str:
-    chosen = _dispatch.select("conv_stack", backend, image.device, image.dtype)
-    against = _stack.refusal(shape, image.dtype) if chosen == "cpp" else None
+@torch.compiler.assume_constant_result  # a trace can neither load a module nor ask it
+def _select(
+    backend: str, device: torch.device, dtype: torch.dtype, channels: tuple[int, ...], normed: tuple[bool, ...],
+    groups: int, tile: int,
+) -> str:
+    chosen = _dispatch.select("conv_stack", backend, device, dtype)
+    against = _stack.refusal(StackShape(channels, normed, groups, tile), dtype) if chosen == "cpp" else None
     if against is None:
         return chosen
     if backend == "auto":
