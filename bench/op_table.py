@@ -11,11 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from aafast import ops
-from aafast.ops.conv_stack import conv_stack
+from aafast.bench import wide_layer
 from aafast.reference import ops as oracle
 
 SEISMIC = (32, 1, 128, 50)
 COLOUR = (32, 3, 110, 88)
+WIDE = (8, wide_layer.WIDTH, 128, 50)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Op:
     oracle: Callable[..., Any]
     flops: Callable[[tuple[int, ...]], float]
     tolerance: float
+    backends: tuple[str, ...] | None = None  # None: those that aafast.ops knows under the first word of the name
 
 
 def _step_inputs(shape: tuple[int, ...], generator: torch.Generator) -> tuple:
@@ -118,7 +120,13 @@ OPS = (
        lambda s: 102.0 * _numel(s), 1e-5),
     Op("correlate_planes", ops.correlate_planes, COLOUR, _blur_inputs, _correlate_planes,
        lambda s: 98.0 * _numel(s), 1e-5),
-    Op("conv_stack", conv_stack, (8, 2, 128, 50), _stack_inputs, _stack, _stack_flops, 1e-5),
-    Op("conv_stack gradients", _gradients(conv_stack), (8, 2, 128, 50), _stack_inputs, _gradients(_stack),
+    Op("conv_stack", ops.conv_stack, (8, 2, 128, 50), _stack_inputs, _stack, _stack_flops, 1e-5),
+    Op("conv_stack gradients", _gradients(ops.conv_stack), (8, 2, 128, 50), _stack_inputs, _gradients(_stack),
        lambda s: 3 * _stack_flops(s), 3e-5),
+    Op("wide layer", wide_layer.forward, WIDE, wide_layer.forward_inputs, wide_layer.forward, wide_layer.flops,
+       1e-5, ("eager", "cpp")),
+    Op("wide layer, input gradient", wide_layer.input_gradient, WIDE, wide_layer.gradient_inputs,
+       wide_layer.input_gradient, wide_layer.flops, 1e-5, ("eager", "cpp")),
+    Op("wide layer, weight gradient", wide_layer.weight_gradient, WIDE, wide_layer.gradient_inputs,
+       wide_layer.weight_gradient, wide_layer.flops, 1e-5, ("eager", "cpp")),
 )  # fmt: skip
