@@ -14,7 +14,7 @@ constexpr int kTaps = 8;
 
 template <class T>
 void correlate_time_kernel(int time, int traces, int taps, const T* gradient, const T* in, T* out) {
-  const int chunk = (kSumChunk<T> / traces < 1 ? 1 : int(kSumChunk<T> / traces) + kRows - 1) / kRows * kRows;
+  const int chunk = (int(kSumChunk<T> / traces) / kRows + 1) * kRows;
   for (int k = 0; k < taps; k += kTaps) {
     double sums[kTaps] = {};
     for (int begin = 0; begin < time; begin += chunk) {
