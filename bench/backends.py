@@ -64,6 +64,7 @@ class Compiled:
         )
 
     def __call__(self, model: Model, y: Tensor, A0: ForwardModel) -> Solution:
+        model.backend = "eager"  # the compiler shall see plain torch, not the product's own kernels
         config = model.config
         unrolled = FixedPointConfig("picard", tol=0.0, max_iter=config.iterations)
         with torch.no_grad():
