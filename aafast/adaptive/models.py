@@ -14,6 +14,7 @@ from ..config import FixedPointConfig, ModelConfig
 from ..errors import BackendError, InputError, describe
 from ..nets import ProximalNetwork, build_residual
 from ..nets.spectral_norm import refresh
+from ..ops import _tracing
 from ..physics import ForwardModel, GivenForwardModel, as_forward_model
 from ..solvers import Solution, iterate, join
 from ..solvers.adjoint import implicit, one_step, phantom
@@ -24,6 +25,13 @@ from .step import AdaptiveStep
 
 BACKENDS = ("auto", *ops.BACKENDS)
 PRECISIONS = ("fast", "strict")
+
+
+@_tracing.constant
+def _backends(operations: tuple[str, ...], backend: str, device: torch.device, dtype: torch.dtype) -> str:
+    """What the loop in plain torch runs on, and the other backends among these operations."""
+    names = {ops.select(op, backend, device, dtype) for op in operations}
+    return "+".join(["eager", *sorted(names - {"eager"})])
 
 
 class Model(nn.Module):
@@ -98,7 +106,8 @@ class Model(nn.Module):
     def forward(self, y: Tensor, A0: Any) -> Solution:
         given = check_image("y", y, self.config.image_channels).dtype
         model = as_forward_model(A0)
-        if torch.is_inference_mode_enabled():
+        compiling = torch.compiler.is_compiling()
+        if not compiling and torch.is_inference_mode_enabled():
             # z and theta descend by gradients, which inference mode does not record; nor may it keep its tensors.
             with torch.inference_mode(False), torch.no_grad():
                 own = any(tensor.is_inference() for tensor in model.tensors().values())
@@ -109,18 +118,24 @@ class Model(nn.Module):
         model = model.to(dtype=weight.dtype)
         self._check_problem(y, model)
         recording = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
-        engine = None if recording else engines.find(self._backend, self, y, model)
-        names = {ops.select(op, self._backend, y.device, y.dtype) for op in self.operations()}
-        refresh(self)
+        # In a graph an engine would be a hole.
+        engine = None if recording or compiling else engines.find(self._backend, self, y, model)
+        names = _backends(self.operations(), self._backend, y.device, y.dtype)
+        self.refresh()
         if recording:
             solution = self.solve(y, model)
         else:
             with torch.no_grad():
                 solution = self._solve_samples(y, model) if engine is None else engine.solve(self, y, model)
-        solution.backend = "+".join(["eager", *sorted(names - {"eager"})]) if engine is None else engine.name
+        solution.backend = names if engine is None else engine.name
         if given not in COMPUTE_DTYPES:
             solution.x = solution.x.to(given)
         return solution
+
+    @_tracing.constant
+    def refresh(self) -> None:
+        """Bring spectral norms up to date with weights that were written: at each call, or once while it is traced."""
+        refresh(self)
 
     def _check_problem(self, y: Tensor, A0: ForwardModel) -> None:
         """Raise InputError unless A0 maps an image like y to one like y; a user's own model is looked at closer."""
@@ -154,8 +169,9 @@ class Model(nn.Module):
 
     def _solve_samples(self, y: Tensor, A0: ForwardModel) -> Solution:
         # On a CPU the samples are solved one by one: libraries choose other algorithms for other batch sizes, and a
-        # sample's answer must not depend on its neighbours to the last bit.
-        if len(y) == 1 or y.device.type != "cpu" or self.config.theta_scope == "batch":
+        # sample's answer must not depend on its neighbours to the last bit. A graph would grow with the batch.
+        together = y.device.type != "cpu" or self.config.theta_scope == "batch" or torch.compiler.is_compiling()
+        if len(y) == 1 or together:
             return self.solve(y, A0)
         return join([self.solve(y[i : i + 1].clone(), A0.select(i)) for i in range(len(y))])
 

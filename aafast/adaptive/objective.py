@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from ..config import ModelConfig
 from ..nets.residual import MismatchNetwork, Theta
+from ..ops import _tracing
 from ..physics import ForwardModel
 
 
@@ -40,16 +42,19 @@ class Problem:
 
     def gradient_z(self, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
         """The gradient of `objective` in z."""
-        with torch.enable_grad():
-            point = z.detach().requires_grad_()
-            return torch.autograd.grad(self.objective(theta, point, x.detach()), point)[0]
+        return self._gradients(lambda points: self.objective(theta, points[0], x.detach()), [z])[0]
 
     def gradient_theta(self, theta: Theta, z: Tensor) -> Theta:
         """The gradient of `misfit` in every tensor of theta."""
+        names = list(theta)
+        found = self._gradients(
+            lambda points: self.misfit(dict(zip(names, points, strict=True)), z.detach()), list(theta.values())
+        )
+        return dict(zip(names, found, strict=True))
+
+    def _gradients(self, loss: Callable[[list[Tensor]], Tensor], points: list[Tensor]) -> tuple[Tensor, ...]:
+        if torch.compiler.is_compiling():
+            _tracing.admit()
         with torch.enable_grad():
-            leaves = {name: value.detach().requires_grad_() for name, value in theta.items()}
-            found = torch.autograd.grad(self.misfit(leaves, z.detach()), list(leaves.values()), allow_unused=True)
-        return {
-            name: torch.zeros_like(leaf) if g is None else g
-            for (name, leaf), g in zip(leaves.items(), found, strict=True)
-        }
+            leaves = [_tracing.leaf(point) for point in points]
+            return _tracing.gradients(loss(leaves), leaves)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import BackendError, InputError, describe
-from . import _dispatch, _stack
+from . import _dispatch, _stack, _tracing
 from ._stack import FusedStack, StackGradients, StackShape, StackWeights
 from ._tensors import check_compute_tensors, check_shape
 
@@ -104,7 +104,7 @@ def _shape(weights: Sequence[Tensor], norm_weight: Optional, groups: int, strict
     return StackShape(channels, tuple(norm is not None for norm in norm_weight), groups, tile)
 
 
-@torch.compiler.assume_constant_result  # a trace can neither load a module nor ask it
+@_tracing.constant  # a trace can neither load a module nor ask it
 def _select(
     backend: str, device: torch.device, dtype: torch.dtype, channels: tuple[int, ...], normed: tuple[bool, ...],
     groups: int, tile: int,

@@ -99,6 +99,8 @@ class GaussianBlur(ForwardModel):
 
     def _separated(self) -> Factors | None:
         """The factors, unless the kernel was written to or began to record gradients since they were found."""
+        if torch.compiler.is_compiling():
+            return None  # a graph cannot tell whether the kernel was written to
         kernel = self.kernel
         same = not kernel.requires_grad and (kernel.is_inference() or kernel._version == self._version)
         return self._factors if same else None

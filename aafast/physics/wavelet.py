@@ -113,6 +113,8 @@ class WaveletConvolution(ForwardModel):
     def _cholesky(self, time: int, mu: float) -> Tensor:
         """The factor of A^T A + mu I on traces of `time` samples: [1 or B, T, T]."""
         wavelet = self.wavelet
+        if torch.compiler.is_compiling():
+            return self._factorise(time, mu)  # a graph can neither tell whether the wavelet was written to nor keep
         if wavelet.is_inference() or (torch.is_grad_enabled() and wavelet.requires_grad):
             return self._factorise(time, mu)  # its writes are not counted, or a graph belongs to one backward alone
         key = (time, mu, wavelet._version)
