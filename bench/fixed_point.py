@@ -207,7 +207,7 @@ def model_rows(trained: Trained, solvers: dict[str, FixedPointConfig], budget: i
     def seen(x: Tensor) -> Tensor:
         nonlocal state
         image, state = step(x, state)
-        points.append((x, image))
+        points.append((x.clone(), image))  # it will write into x
         return image
 
     begin = time.process_time()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import ops
 from .base import Aux
-from .rows import combine, secant, write
+from .rows import secant, write
 
 
 class Anderson:
@@ -63,13 +63,11 @@ class Anderson:
         )
         after = {"X": X, "F": F, "gram": gram}
         if self.beta is None:
-            residual = F[:, slot] - X[:, slot]
-            after["mean"] = combine(alpha[:, :valid], F[:, :valid] - X[:, :valid])
-            after["beta"] = memory["beta"]
+            after["mean"] = _mean(alpha, F, X, valid)
+            after["beta"] = torch.ones_like(memory["beta"])
             if count > 0:
-                after["beta"] = secant(memory["beta"][:, None] * memory["mean"], residual - memory["mean"])
-            else:
-                after["beta"] = torch.ones_like(memory["beta"])
+                mean = memory["mean"]
+                after["beta"] = secant(memory["beta"][:, None] * mean, F[:, slot] - X[:, slot] - mean)
             mixed = mixed - (1 - after["beta"])[:, None] * after["mean"]
         if self.restart or self.drop:
             mixed = self._forget(memory, after, count, mixed, norms)
@@ -101,3 +99,11 @@ class Anderson:
             ring = after[name]
             after[name] = torch.where(old[:, :, None], ring[:, slot : slot + 1], ring)
         return mixed
+
+
+def _mean(alpha: Tensor, F: Tensor, X: Tensor, valid: int) -> Tensor:
+    """The mixed residual sum_i alpha_i (F_i - X_i) [B, N], row after row: its rounding is then each sample's own."""
+    total = alpha[:, 0, None] * (F[:, 0] - X[:, 0])
+    for i in range(1, valid):
+        total += alpha[:, i, None] * (F[:, i] - X[:, i])
+    return total
