@@ -18,7 +18,7 @@ Cuts cuts(Image image) {
   return kTile == 4 ? Cuts(4, image, 52, 16) : Cuts(2, image, 104, 26);
 }
 
-template <int kTile>
+template <int kTile, class T>
 struct Shape {
   int inputs, outputs;
   i64 patch;          // elements of the staged pixels
@@ -26,7 +26,7 @@ struct Shape {
 
   Shape(Tiles area, int inputs, int outputs)
       : inputs(inputs), outputs(outputs), patch(area.patch(kTile, 2) * inputs),
-        tiles(area.count(), kRows, inputs > outputs ? inputs : outputs) {}
+        tiles(area.count(), kRows, inputs > outputs ? inputs : outputs, kLine / sizeof(T)) {}
 };
 
 // m [kR, depth] = v [kR, inputs] u [inputs, kN vectors]; m may be where v is.
@@ -66,7 +66,7 @@ AAFAST_INLINE void multiply(int rows, const T* v, i64 v_depth, const T* u, int i
 // The products at every point: tiles [rows, inputs] by the packed weight, in place. `spare` [kRows, inputs] keeps a
 // group's inputs where its outputs take more than one block.
 template <int kTile, class T>
-void multiply_points(const Shape<kTile>& shape, int count, const T* packed, T* stored, T* spare, Ahead (&ahead)[4]) {
+void multiply_points(const Shape<kTile, T>& shape, int count, const T* packed, T* stored, T* spare, Ahead (&ahead)[4]) {
   const i64 calls = i64(kPlaces<kTile>) * shape.tiles.count;
   i64 share[4];
   for (int i = 0; i < 4; ++i) share[i] = divide_up(ahead[i].lines(), calls);
@@ -118,7 +118,7 @@ AAFAST_INLINE void write(const Target<T>& target, i64 at, Vec<T> v, Vec<T> first
 
 // Tiles back to pixels, A^T m A, and written. sums: [2, outputs].
 template <int kTile, Write kWrite, class T>
-void transform_output(const Shape<kTile>& shape, Image image, Tiles tiles, const T* stored, const Target<T>& target,
+void transform_output(const Shape<kTile, T>& shape, Image image, Tiles tiles, const T* stored, const Target<T>& target,
                       T* sums) {
   constexpr int n = Winograd<kTile>::kPoints;
   const int outputs = shape.outputs;
@@ -160,7 +160,7 @@ template <int kTile, class T>
 void convolve(Image image, int inputs, int outputs, const Source<T>& source, const T* packed, const Target<T>& target,
               int job, T* scratch) {
   const Tiles tiles = cuts<kTile>(image).rectangle(job);
-  const Shape<kTile> shape(tiles, inputs, outputs);
+  const Shape<kTile, T> shape(tiles, inputs, outputs);
   T* patch = aligned(scratch);
   T* stored = patch + shape.patch;
   T* spare = stored + shape.tiles.all();
@@ -191,7 +191,7 @@ void convolve(Image image, int inputs, int outputs, const Source<T>& source, con
 
 template <int kTile, class T>
 i64 scratch_of(Image image, int inputs, int outputs) {
-  const Shape<kTile> shape(cuts<kTile>(image).largest(), inputs, outputs);
+  const Shape<kTile, T> shape(cuts<kTile>(image).largest(), inputs, outputs);
   return shape.patch + shape.tiles.all() + i64(kRows) * inputs + 2 * outputs + kWidth<T>;
 }
 

@@ -122,7 +122,8 @@ struct Tiles {
   i64 patch(int tile, int more) const { return i64(rows * tile + more) * (columns * tile + more); }  // its pixels
 };
 
-// Transformed tiles in memory, in groups: [group][point][tile of the group][depth].
+// Transformed tiles in memory, in groups: [group][point][tile of the group][depth], and to the next point an odd number
+// of lines: the points of one tile, which are stored together, fall into different sets of the cache.
 template <int kTile>
 struct Groups {
   int each;   // tiles of a group
@@ -131,8 +132,8 @@ struct Groups {
   i64 size;   // of a group
   int count;
 
-  Groups(int tiles, int each, int depth)
-      : each(each), depth(depth), step(i64(each) * depth), size(kPlaces<kTile> * step),
+  Groups(int tiles, int each, int depth, int line)  // `line`: elements of a line of the cache
+      : each(each), depth(depth), step((divide_up(i64(each) * depth, line) | 1) * line), size(kPlaces<kTile> * step),
         count(int(divide_up(tiles, each))) {}
   i64 place(int tile) const { return tile / each * size + i64(tile % each) * depth; }
   i64 all() const { return count * size; }
@@ -160,9 +161,10 @@ struct Cuts {
   }
 };
 
+constexpr int kLine = 64;  // bytes of a line of the cache
+
 // Rows of memory to be brought into the second cache piece by piece, while the products leave the memory idle.
 struct Ahead {
-  static constexpr int kLine = 64;
   const char* row;
   i64 step, length;  // bytes from row to row, and of a row
   int rows;

@@ -8,7 +8,7 @@ namespace {
 // Accumulators of the products: kRows inputs by kVectors vectors of outputs fill the registers.
 constexpr int kRows = 6;
 constexpr int kVectors = AAFAST_VECTOR_BYTES == 64 ? 4 : 2;
-constexpr int kEach = 8;  // tiles of a group
+constexpr int kEach = 13;  // tiles of a group
 constexpr int kMostJobs = 8;
 
 // Tiles transformed at a time: with 64 channels, they and the sums at every point fit a core's second cache.
@@ -70,7 +70,7 @@ void transform_gradient(const Source<T>& source, Image image, int channels, Tile
   }
 }
 
-template <int kTile>
+template <int kTile, class T>
 struct Shape {
   int inputs, outputs;
   int count;  // tiles
@@ -79,12 +79,13 @@ struct Shape {
 
   Shape(Tiles area, int inputs, int outputs)
       : inputs(inputs), outputs(outputs), count(area.count()),
-        patch(area.patch(kTile, 2) * inputs), input(count, kEach, inputs), gradient(count, kEach, outputs) {}
+        patch(area.patch(kTile, 2) * inputs), input(count, kEach, inputs, kLine / sizeof(T)),
+        gradient(count, kEach, outputs, kLine / sizeof(T)) {}
 };
 
 // sum [kR, outputs] (+)= v^T z over the tiles at one point; v: first of kR inputs, z: first of kN vectors of outputs.
 template <int kR, int kN, int kTile, class T>
-void accumulate(const Shape<kTile>& shape, const T* v, const T* z, bool add, T* sum) {
+void accumulate(const Shape<kTile, T>& shape, const T* v, const T* z, bool add, T* sum) {
   Vec<T> total[kR][kN] = {};
   for (int left = shape.count; left > 0; left -= kEach) {
     const T *value = v, *gradient = z;
@@ -114,7 +115,7 @@ void accumulate(const Shape<kTile>& shape, const T* v, const T* z, bool add, T* 
 }
 
 template <int kN, int kTile, class T>
-AAFAST_INLINE void accumulate(int rows, const Shape<kTile>& shape, const T* v, const T* z, bool add, T* sum) {
+AAFAST_INLINE void accumulate(int rows, const Shape<kTile, T>& shape, const T* v, const T* z, bool add, T* sum) {
   switch (rows) {
     case 1: return accumulate<1, kN>(shape, v, z, add, sum);
     case 2: return accumulate<2, kN>(shape, v, z, add, sum);
@@ -126,7 +127,7 @@ AAFAST_INLINE void accumulate(int rows, const Shape<kTile>& shape, const T* v, c
 }
 
 template <int kTile, class T>
-void accumulate_points(const Shape<kTile>& shape, const T* input, const T* gradient, bool add, T* partial,
+void accumulate_points(const Shape<kTile, T>& shape, const T* input, const T* gradient, bool add, T* partial,
                        Ahead (&ahead)[4]) {
   const i64 calls = kPlaces<kTile> * divide_up(shape.inputs, kRows) * divide_up(shape.outputs, kVectors * kWidth<T>);
   i64 share[4];
@@ -159,7 +160,7 @@ void weight(Image image, int inputs, int outputs, const Source<T>& input, const 
   T* patch = aligned(scratch);
   for (int index = begin; index < end; ++index) {
     const Tiles tiles = all.rectangle(index);
-    const Shape<kTile> shape(tiles, inputs, outputs);
+    const Shape<kTile, T> shape(tiles, inputs, outputs);
     T* from_input = patch + shape.patch;
     T* from_gradient = from_input + shape.input.all();
     transform_input(input, image, inputs, tiles, patch, shape.input, from_input);
@@ -208,7 +209,7 @@ struct Entries {
   static i64 partial(int tile, int inputs, int outputs) { return i64(tile + 2) * (tile + 2) * inputs * outputs; }
   template <int kTile>
   static i64 scratch_of(Image image, int inputs, int outputs) {
-    const Shape<kTile> shape(cuts<kTile>(image).largest(), inputs, outputs);
+    const Shape<kTile, T> shape(cuts<kTile>(image).largest(), inputs, outputs);
     return shape.patch + shape.input.all() + shape.gradient.all() + kWidth<T>;
   }
   static i64 scratch(int tile, Image image, int inputs, int outputs) {
