@@ -31,6 +31,7 @@ def gather() -> dict:
 
     from .. import __version__
     from ..ops import backends
+    from ..ops._native import load
 
     versions = {"aafast": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
@@ -38,8 +39,10 @@ def gather() -> dict:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = None
+    module, _ = load()
+    vectors = "" if module is None else f"; vectors {module.selected_isa()} of {', '.join(module.isa_names())}"
     devices = [{"device": "cpu", "name": _processor(), "detail": f"{torch.get_num_threads()} threads of "
-                f"{os.cpu_count()} cores"}]
+                f"{os.cpu_count()} cores{vectors}"}]
     for k in range(torch.cuda.device_count()):
         p = torch.cuda.get_device_properties(k)
         devices.append({"device": f"cuda:{k}", "name": p.name,

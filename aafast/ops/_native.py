@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from types import ModuleType
 
 import torch
 
 from ..errors import BackendError, describe
+
+ISA_VARIABLE = "AAFAST_ISA"  # the widest instruction set to use
 
 
 @functools.cache
@@ -18,6 +21,9 @@ def load() -> tuple[ModuleType | None, str]:
         module = importlib.import_module("aafast._C")
     except ImportError as error:
         return None, f"the native module aafast._C does not load ({error}); reinstall aafast"
+    wanted = os.environ.get(ISA_VARIABLE, "")
+    if not module.select_isa(wanted):
+        return None, f"{ISA_VARIABLE}={wanted} is none of {', '.join(module.isa_names())}, which run here; unset it"
     return module, ""
 
 
