@@ -67,15 +67,16 @@ class Compiled:
         model.backend = "eager"  # the compiler shall see plain torch, not the product's own kernels
         config = model.config
         unrolled = FixedPointConfig("picard", tol=0.0, max_iter=config.iterations)
+        start = y.clone()  # one graph for the first iteration, where x is y, and for those after it
         with torch.no_grad():
             if config.method == "robust-lu":
-                return iterate(lambda x, aux: (self.robust(model, x, y, A0), aux), y, {}, unrolled, keep="last")
+                return iterate(lambda x, aux: (self.robust(model, x, y, A0), aux), start, {}, unrolled, keep="last")
             problem = Problem(y, A0, model.residual, config, "eager")
             step = AdaptiveStep(problem, model.prox, model.eta)
             state = initial(y, model.residual.start(1))
             if config.method == "adaptive-lu":
-                return iterate(lambda x, aux: self.step(step, x, aux), y, state, unrolled, keep="last")
-            return iterate(lambda x, aux: self.step(step, x, aux), y, state, config.fixed_point)
+                return iterate(lambda x, aux: self.step(step, x, aux), start, state, unrolled, keep="last")
+            return iterate(lambda x, aux: self.step(step, x, aux), start, state, config.fixed_point)
 
     def step(self, step: AdaptiveStep, x: Tensor, state: Aux) -> tuple[Tensor, Aux]:
         """One iteration: z, theta, x."""
