@@ -216,6 +216,52 @@ def test_demo_passes_its_options_on(monkeypatch):
                     "model": "deconv", "device": None}  # fmt: skip
 
 
+@pytest.mark.parametrize("ok, words, suites", [
+    (True, "", ("ops", "solve")),
+    (False, "--suite ops", ("ops",)),
+    (True, "--task deconv --method adaptive-lu", ("solve",)),
+])  # fmt: skip
+def test_bench_prints_rows_writes_them_and_fails_on_a_red_gate(ok, words, suites, monkeypatch, tmp_path, capsys):
+    asked = {}
+    gate = {"metric": "m", "value": 0.5, "tolerance": 1.0 if ok else 0.1, "ok": ok}
+    row = {"suite": "ops", "task": None, "method": None, "op": "z_step", "backend": "cpp", "batch": 2, "shape": [3],
+           "median_s": 1e-3, "p20_s": 1e-3, "p80_s": 1e-3, "baseline": None, "speedup": None, "gate": gate}  # fmt: skip
+
+    def fake(suites, rows_file=None, **options):
+        asked.update(options, suites=suites)
+        rows_file.write_text(json.dumps(row) + "\n")
+        return [row]
+
+    monkeypatch.setattr("aafast.bench.run.run", fake)
+    target = tmp_path / "rows.jsonl"
+    options = ["--device", "cpu", "--quick", "--without", "compile", "--json", str(target)]
+    assert main(["bench", *words.split(), *options]) == (0 if ok else 1)
+    assert asked["suites"] == suites and asked["quick"] and asked["without"] == ["compile"]
+    assert (asked["task"], asked["method"]) == (("deconv", "adaptive-lu") if "--task" in words else (None, None))
+    assert json.loads(target.read_text()) == row
+    text = capsys.readouterr().out
+    assert "z_step" in text and ("RED" in text) == (not ok)
+
+
+def test_bench_names_the_package_it_lacks_and_the_suite_it_needs(monkeypatch, tmp_path, capsys):
+    target = tmp_path / "rows.jsonl"
+    assert main(["bench", "--suite", "ops", "--task", "deconv", "--json", str(target)]) == 2
+    assert "--suite ops" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    monkeypatch.setitem(sys.modules, "pytest_benchmark", None)
+    assert main(["bench"]) == 2
+    error = capsys.readouterr().err
+    assert "pytest_benchmark" in error and 'pip install "aafast[bench]"' in error and error.count("\n") == 1
+
+
+def test_bench_that_breaks_is_an_error_with_its_end_shown(monkeypatch, tmp_path, capfd):
+    (tmp_path / "solve.py").write_text("def test_broken():\n    raise RuntimeError('no such luck')\n")
+    (tmp_path / "conftest.py").write_text((ROOT / "bench" / "conftest.py").read_text())
+    monkeypatch.setattr("aafast.bench.run.FOLDER", tmp_path)
+    assert main(["bench", "--suite", "solve"]) == 2
+    error = capfd.readouterr().err
+    assert "no such luck" in error and "aafast: error: benchmarks" in error
+
+
 def test_the_module_and_the_version_work_from_another_folder(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-m", "aafast", "--version"], cwd=tmp_path, env=environment,

@@ -56,5 +56,6 @@ def test_import_touches_no_gpu():
     assert run("import aafast._C; print('ok')", CUDA_VISIBLE_DEVICES="").strip() == "ok"
 
 
-def test_kernels_are_packaged():
-    assert run("import aafast.kernels; print(aafast.kernels.__name__)").strip() == "aafast.kernels"
+@pytest.mark.parametrize("name", ["aafast.kernels", "aafast.bench"])
+def test_folders_beside_the_package_are_packaged(name):
+    assert run(f"import {name}; print({name}.__name__)").strip() == name

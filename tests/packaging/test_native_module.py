@@ -38,7 +38,7 @@ def checkout(tmp_path) -> Path:
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, tmp_path)
     ignore = shutil.ignore_patterns("__pycache__", "*.so")
-    for name in ("csrc", "kernels", "aafast"):
+    for name in ("csrc", "kernels", "bench", "aafast"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
     return tmp_path
 
@@ -86,7 +86,10 @@ def test_a_wheel_carries_weights_kernels_and_types(checkout):
     build(checkout, "build_py", "--build-lib", "lib")
     there = {path.relative_to(checkout / "lib").as_posix() for path in (checkout / "lib").rglob("*")}
     weights = {f"aafast/weights/deconv/{name}" for name in ("model.safetensors", "card.json")}
-    assert {"aafast/py.typed", "aafast/kernels/z_step.py", *weights} <= there
+    suites = {f"aafast/bench/{name}.py" for name in ("conftest", "ops", "run", "solve")}
+    networks = {f"aafast/bench/weights/{task}.safetensors" for task in ("deblur", "deconv", "defog")}
+    assert {"aafast/py.typed", "aafast/kernels/z_step.py", *weights, *suites, *networks} <= there
+    assert not [name for name in there if name.startswith("aafast/bench/results")]
 
 
 def test_a_source_distribution_carries_all_sources(checkout):
@@ -94,7 +97,7 @@ def test_a_source_distribution_carries_all_sources(checkout):
     (archive,) = (checkout / "dist").glob("aafast-*.tar.gz")
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
-    wanted = [path for folder in ("csrc", "kernels", "aafast") for path in (checkout / folder).rglob("*")]
+    wanted = [path for folder in ("csrc", "kernels", "bench", "aafast") for path in (checkout / folder).rglob("*")]
     kinds = {".py", ".cpp", ".cu", ".cuh", ".h", ".json", ".safetensors", ".typed"}
     missing = [
         path for path in wanted if path.suffix in kinds and str(path.relative_to(checkout)) not in names
