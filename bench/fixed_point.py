@@ -95,25 +95,29 @@ def relative(x: Tensor, image: Tensor) -> Tensor:
 
 
 def krylov(M: Tensor, c: Tensor, most: int) -> Tensor:
-    """The least residual per sample [K, B] that any method can have at its k-th evaluation, k = 1, 2, ...
+    """A relative residual per sample [K, B] below which no method can be at its k-th evaluation, k = 1, 2, ...
 
     For methods that evaluate combinations of the images they have seen, from 0: the k-th point lies in the span of
-    c, M c, .. M^(k-2) c, and the best in it is what GMRES finds.
+    c, M c, .. M^(k-2) c, and the least ||r||, r = f(x) - x, in it is what GMRES finds. Since f(x) is
+    x* - M (I - M)^-1 r, ||f(x)|| is at most ||x*|| + kappa ||r||, so the relative residual is at least
+    ||r|| / (||x*|| + kappa ||r||).
     """
-    identity = torch.eye(c.shape[1], dtype=c.dtype)
     found = torch.full((most, len(c)), float("inf"), dtype=c.dtype)
     for b in range(len(c)):
+        system = torch.eye(c.shape[1], dtype=c.dtype) - M[b]
+        size = torch.linalg.solve(system, c[b]).norm()
+        kappa = torch.linalg.matrix_norm(torch.linalg.solve(system, M[b], left=False), 2)
         basis: list[Tensor] = []
         vector = c[b]
+        found[0, b] = c[b].norm() / (size + kappa * c[b].norm())
         for k in range(1, most):
             for q in basis * 2:  # twice, to stay orthogonal to rounding
                 vector = vector - (q @ vector) * q
             basis.append(vector / vector.norm())
             Q = torch.stack(basis, dim=1)
-            y = torch.linalg.lstsq((identity - M[b]) @ Q, c[b, :, None]).solution
-            x = (Q @ y)[:, 0]
-            image = M[b] @ x + c[b]
-            found[k, b] = (image - x).norm() / image.norm()
+            y = torch.linalg.lstsq(system @ Q, c[b, :, None]).solution
+            residual = (c[b] - (system @ Q @ y)[:, 0]).norm()
+            found[k, b] = residual / (size + kappa * residual)
             vector = M[b] @ basis[-1]
     return found
 
