@@ -46,9 +46,16 @@ class PlainWork:
         """R(x), or R(x - exp(eta) A0^T (A0 x - y))."""
         if self.model.method == "direct":
             return self.plan.apply_prox((x.contiguous(),)), aux
-        y, A0 = self.part(index)
-        gradient = A0.A_adjoint(A0.A(x) - y)
+        if self.known:
+            y, A0 = self.part(index)
+            gradient = A0.A_adjoint(A0.A(x) - y)
+        else:
+            gradient = torch.cat([self._own_gradient(i, x[row : row + 1]) for row, i in enumerate(index.tolist())])
         return self.plan.apply_prox((torch.add(x, gradient, alpha=-self.plan.step),)), aux
+
+    def _own_gradient(self, sample: int, x: Tensor) -> Tensor:
+        A0 = self.A0.select(sample)
+        return A0.A_adjoint(A0.A(x) - self.y[sample : sample + 1])
 
 
 class AdaptiveWork(PlainWork):

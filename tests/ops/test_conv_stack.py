@@ -368,7 +368,7 @@ def test_a_megapixel():
 
 
 BAD = {
-    "image axes": ({"image": torch.ones(2, 9, 13).double()}, r"shape of image: got \[2, 9, 13\]; expected \[B, C, H, W\]"),
+    "image axes": ({"image": torch.ones(2, 9, 13).double()}, r"shape of image: got \[2, 9, 13\]; expected \[B, C"),
     "image list": ({"image": [1.0]}, "image: got list"),
     "image type": ({"image": torch.ones(3, 2, 9, 13)}, "dtype of weights"),
     "image channels": ({"image": torch.ones(3, 3, 9, 13).double()}, r"shape of weights\[0\]"),
