@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ..adaptive.models import Model
-from ..nets.spectral_norm import Written
 from ..ops import _arena, _native
 from ..ops._stack import FAST, STRICT, FusedStack, StackShape, StackWeights, refusal
 from .mismatch import FUSED, FusedMismatch
@@ -28,7 +27,8 @@ class Plan:
     skip: bool
     tile: int
     dtype: torch.dtype
-    stamp: tuple[object, ...]
+    made_from: tuple[Tensor, ...]  # copies of the weights
+    settings: tuple[object, ...]
 
     def apply_prox(self, images: tuple[Tensor, ...]) -> Tensor:
         """R_rho of the images' planes, [B, C, H, W]."""
@@ -44,7 +44,7 @@ class Plan:
 
     @property
     def bytes(self) -> int:
-        return self.weights.packed.numel() * self.weights.packed.itemsize
+        return sum(tensor.numel() * tensor.itemsize for tensor in (self.weights.packed, *self.made_from))
 
 
 def prox_shape(model: Model) -> StackShape:
@@ -66,6 +66,9 @@ def reason_against(model: Model, dtype: torch.dtype) -> str | None:
     if against is not None:
         return against
     residual = getattr(model, "residual", None)
+    networks = (model.prox, *(() if residual is None else (residual,)))
+    if any(network._forward_hooks or network._forward_pre_hooks for network in networks):
+        return "hooks are registered on its networks, and the engine does not call them"
     if residual is not None and type(residual) not in FUSED:
         return f"its mismatch network is a {type(residual).__name__}, which has no fused form"
     shapes = [prox_shape(model)]
@@ -83,20 +86,24 @@ _lock = threading.Lock()
 _plans: weakref.WeakKeyDictionary[Model, Plan] = weakref.WeakKeyDictionary()
 
 
-def _stamp(model: Model) -> tuple[object, ...]:
-    """What a plan was made from: the weights by memory and count of writes, and the settings beside them."""
+def _tensors(model: Model) -> list[Tensor]:
+    norms = [value for name, value in model.prox.named_buffers() if name.endswith("sigma")]
+    return [tensor.detach() for tensor in (*model.prox.parameters(), *norms, model.eta)]
+
+
+def _settings(model: Model) -> tuple[object, ...]:
+    """What a plan depends on beside the weights."""
     module, _ = _native.load()
-    tensors = [tensor for tensor in (*model.prox.parameters(), *model.prox.buffers(), model.eta)]
-    return (model.precision, module.selected_isa(), *(Written.now(tensor) for tensor in tensors))
+    return model.precision, module.selected_isa(), model.prox.skip
 
 
-def _same(stamp: tuple[object, ...], model: Model) -> bool:
-    now = _stamp(model)
-    return len(now) == len(stamp) and all(
-        old.count == new.count and old.memory.data_ptr() == new.memory.data_ptr()
-        if isinstance(old, Written) and isinstance(new, Written)
-        else old == new
-        for old, new in zip(stamp, now, strict=True)
+def _is_still(plan: Plan, model: Model) -> bool:
+    """Whether a plan is that of the model as it is. It looks at the values: writes through `.data` leave no trace."""
+    now = _tensors(model)
+    return (
+        plan.settings == _settings(model)
+        and len(now) == len(plan.made_from)
+        and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(plan.made_from, now, strict=True))
     )
 
 
@@ -105,7 +112,7 @@ def plan_of(model: Model) -> Plan:
     """The plan of a model, built again where its weights, precision or instruction set have changed."""
     with _lock:
         kept = _plans.get(model)
-    if kept is not None and _same(kept.stamp, model):
+    if kept is not None and _is_still(kept, model):
         return kept
     built = _build(model)
     with _lock:
@@ -115,6 +122,7 @@ def plan_of(model: Model) -> Plan:
 
 def _build(model: Model) -> Plan:
     dtype, shape = model.eta.dtype, prox_shape(model)
+    made_from = tuple(tensor.clone() for tensor in _tensors(model))
     fused = FusedStack(shape, dtype)
     convs, norms = model.prox.convolutions(), model.prox.norms()
     weights = tuple(weight.detach() for weight in model.prox.effective_weights())
@@ -127,7 +135,7 @@ def _build(model: Model) -> Plan:
         ),
     )
     step = float(torch.exp(model.eta))
-    return Plan(fused, packed, step, model.prox.skip, shape.tile, dtype, _stamp(model))
+    return Plan(fused, packed, step, model.prox.skip, shape.tile, dtype, made_from, _settings(model))
 
 
 def held_bytes() -> int:

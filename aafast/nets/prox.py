@@ -16,6 +16,10 @@ def initialise(weight: Tensor) -> None:
         nn.init.kaiming_normal_(weight, mode="fan_out").div_(10)
 
 
+_KINDS = {nn.Conv2d: "conv", NormalisedConv2d: "conv", nn.GroupNorm: "norm", nn.Identity: "norm", nn.GELU: "gelu"}
+_BEFORE = {"conv": ("gelu",), "norm": ("conv",), "gelu": ("conv", "norm")}  # what each may follow in a stack
+
+
 class ProximalNetwork(nn.Module):
     """R_rho of the paper: `depth` 3x3 convolutions, GroupNorm + GELU between them, none after the last, no bias.
 
@@ -75,14 +79,25 @@ class ProximalNetwork(nn.Module):
         """What keeps this network from being run as one stack: other layers, or hooks on them; None if nothing does."""
         if type(self) is not ProximalNetwork:
             return f"its proximal network is a {type(self).__name__}, not the package's ProximalNetwork"
-        known = (nn.Conv2d, NormalisedConv2d, nn.GroupNorm, nn.GELU, nn.Identity)
-        other = [type(layer).__name__ for layer in self.R if type(layer) not in known]
-        other += [f"GELU({g.approximate})" for g in self.R if type(g) is nn.GELU and g.approximate != "none"]
-        if other:
-            return f"its proximal network has a layer {other[0]}"
         if any(module._forward_hooks or module._forward_pre_hooks for module in self.modules() if module is not self):
             return "hooks are registered on its layers, and a stack does not call them"
-        return None
+        before = "gelu"
+        for layer in self.R:
+            kind = _KINDS.get(type(layer), "")
+            if before not in _BEFORE.get(kind, ()) or not self._is_plain(layer):
+                what = layer if kind else type(layer).__name__
+                return f"its proximal network has a layer {what} after {before}, and a stack has none there"
+            before = kind
+        return None if before == "conv" else f"its proximal network ends with {before}"
+
+    def _is_plain(self, layer: nn.Module) -> bool:
+        """Whether a stack has layers with the settings of this one."""
+        if isinstance(layer, nn.Conv2d):
+            sizes = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+            return sizes == ((3, 3), (1, 1), (1, 1), (1, 1)) and layer.groups == 1 and layer.padding_mode == "zeros"
+        if isinstance(layer, nn.GroupNorm):
+            return layer.num_groups == self.groups and layer.eps == 1e-5 and layer.affine
+        return not isinstance(layer, nn.GELU) or layer.approximate == "none"
 
     def forward(self, x: Tensor) -> Tensor:
         if self.peculiarity() is not None:
