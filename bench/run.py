@@ -16,6 +16,16 @@ from aafast.errors import AafastError, InputError, describe, require
 
 FOLDER = Path(__file__).resolve().parent
 SUITES = ("ops", "solve")
+# So that --quick is: what it measures says nothing anyway.
+BRIEF = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=2", "--benchmark-calibration-precision=2")
+
+
+class BrokenRun(AafastError):
+    """A suite ended by anything but a red gate; `rows` are those that it had made."""
+
+    def __init__(self, message: str, rows: list[Row]) -> None:
+        super().__init__(message)
+        self.rows = rows
 
 
 def run(
@@ -31,7 +41,7 @@ def run(
 
     suites: "ops", "solve". device: "cpu" or "cuda". task, method: of the solve suite, all where None. quick: tiny
     sizes. without: baselines to leave out. rows_file: a file that gets each row as JSON as soon as it is there. Raises
-    MissingDependency without pytest and pytest-benchmark, BackendError on a device that cannot be used, AafastError
+    MissingDependency without pytest and pytest-benchmark, BackendError on a device that cannot be used, BrokenRun
     where a suite ends by anything but a red gate.
     """
     require("pytest", extra="bench")
@@ -46,7 +56,7 @@ def run(
         command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--import-mode=importlib"]
         command += ["-c", os.devnull, "--rootdir", str(FOLDER), *(str(FOLDER / f"{suite}.py") for suite in suites)]
         command += [f"{name}={value}" for name, value in options.items() if value is not None]
-        command += [*(["--quick"] if quick else []), *(f"--without={name}" for name in without)]
+        command += [*(["--quick", *BRIEF] if quick else []), *(f"--without={name}" for name in without)]
         root = str(Path(aafast.__file__).resolve().parents[1])  # the child shall run this very package
         search = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         done = subprocess.run(
@@ -60,7 +70,6 @@ def run(
     if done.returncode not in (0, 1) or (done.returncode == 1 and all(row["gate"]["ok"] for row in rows)):
         tail = "\n".join(done.stdout.splitlines()[-40:])
         print(tail, file=sys.stderr)
-        raise AafastError(
-            describe("benchmarks", f"an end with code {done.returncode} (see above)", "rows", "Correct what is named")
-        )
+        got = f"an end with code {done.returncode} (see above)"
+        raise BrokenRun(describe("benchmarks", got, "every row", "Correct what is named"), rows)
     return rows

@@ -32,16 +32,20 @@ def register(commands: argparse._SubParsersAction) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Call `aafast.bench.run`, print its rows, and say by the exit code whether every gate is green."""
     from ..bench.rows import table
-    from ..bench.run import SUITES, run
+    from ..bench.run import SUITES, BrokenRun, run
     from ..survey.files import AtomicFile
 
     options = {name: getattr(arguments, name) for name in ("device", "task", "method", "quick", "without")}
     suites = (arguments.suite,) if arguments.suite else ("solve",) if arguments.task or arguments.method else SUITES
-    if arguments.json is None:
-        rows = run(suites, **options)
-    else:
-        with AtomicFile(arguments.json, what="JSON file") as target:
-            rows = run(suites, rows_file=target.temporary, **options)
-            target.commit()
+    try:
+        if arguments.json is None:
+            rows = run(suites, **options)
+        else:
+            with AtomicFile(arguments.json, what="JSON file") as target:
+                rows = run(suites, rows_file=target.temporary, **options)
+                target.commit()
+    except BrokenRun as end:
+        print(table(end.rows))
+        raise
     print(table(rows))
     return 0 if rows and all(row["gate"]["ok"] for row in rows) else 1
