@@ -180,7 +180,8 @@ void convolve(Image image, int inputs, int outputs, const Source<T>& source, con
   };
   Ahead ahead[4] = {written(target.y), written(target.h), read_next(source.x), read_next(source.x2)};
   multiply_points(shape, tiles.count(), packed, stored, spare, ahead);
-  if (target.kind == Write::plain) return transform_output<kTile, Write::plain>(shape, image, tiles, stored, target, sums);
+  if (target.kind == Write::plain)
+    return transform_output<kTile, Write::plain>(shape, image, tiles, stored, target, sums);
   for (int c = 0; c < 2 * outputs; c += kWidth<T>) store(sums + c, Vec<T>{});
   if (target.kind == Write::sums)
     transform_output<kTile, Write::sums>(shape, image, tiles, stored, target, sums);

@@ -14,7 +14,7 @@ constexpr int kMostJobs = 8;
 // Tiles transformed at a time: with 64 channels, they and the sums at every point fit a core's second cache.
 template <int kTile>
 Cuts cuts(Image image) {
-  return kTile == 4 ? Cuts(4, image, 39, 16) : Cuts(2, image, 78, 26);
+  return kTile == 4 ? Cuts(4, image, 26, 13) : Cuts(2, image, 52, 26);
 }
 
 // Enough tiles to a job that adding up the jobs costs little.
