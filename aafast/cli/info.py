@@ -69,5 +69,5 @@ def _text(facts: dict) -> str:
     lines += ["", "backends"]
     for row in facts["backends"]:
         word = "yes" if row["available"] else "no"
-        lines.append(f"  {row['op']:14} {row['backend']:8} {word:4} {row['reason']}".rstrip())
+        lines.append(f"  {row['op']:22} {row['backend']:8} {word:4} {row['reason']}".rstrip())
     return "\n".join(lines)

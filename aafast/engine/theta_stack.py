@@ -86,6 +86,6 @@ class ThetaGradients:
 
 
 def chunks(batch: int) -> list[tuple[int, int]]:
-    """Samples taken together: one to a thread, so that their activations stay in the caches between two passes."""
-    size = max(1, torch.get_num_threads())
+    """Samples taken together: few to a thread, so that their activations stay in the caches between two passes."""
+    size = 2 * max(1, torch.get_num_threads())
     return [(begin, min(begin + size, batch)) for begin in range(0, batch, size)]

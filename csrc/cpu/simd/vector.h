@@ -66,6 +66,17 @@ AAFAST_INLINE Vec<float> least(Vec<float> a, Vec<float> b) { return _mm_min_ps(a
 AAFAST_INLINE Vec<float> most(Vec<float> a, Vec<float> b) { return _mm_max_ps(a, b); }
 #endif
 
+// p / q, in float on 64-byte vectors to 1e-7: their division takes as long as eight products, an estimate of 1 / q (off
+// by 2^-14) with a step of Newton's takes three.
+AAFAST_INLINE Vec<float> quotient(Vec<float> p, Vec<float> q) {
+#if defined(__AVX512F__) && AAFAST_VECTOR_BYTES == 64
+  const Vec<float> r = _mm512_rcp14_ps(q);
+  return p * (r + r * (all(1.0f) - q * r));
+#else
+  return p / q;
+#endif
+}
+
 // exp(x) for x <= 0, relative error 1e-7 in float: 2^n times a polynomial on |r| <= ln 2 / 2. Below the smallest
 // normal number it is 0.
 AAFAST_INLINE Vec<float> exp_negative(Vec<float> x) {
@@ -103,7 +114,7 @@ AAFAST_INLINE Vec<float> erf(Vec<float> x) {
   q = q * s + all(-1.68282697438203e-03f);
   q = q * s + all(-7.37332916720468e-03f);
   q = q * s + all(-1.42647390514189e-02f);
-  return x * p / q;
+  return quotient(x * p, q);
 }
 
 // In double there is one use, the test of the logic to the last digits: element by element, by the C library.
@@ -140,7 +151,7 @@ AAFAST_INLINE Vec<float> gelu_gradient_of(Vec<float> x) {
   q = q * s + all(4.0980253368616104e-02f);
   q = q * s + all(2.9449424147605896e-01f);
   q = q * s + all(1.0f);
-  return all(0.5f) + x * p / q;
+  return all(0.5f) + quotient(x * p, q);
 }
 AAFAST_INLINE Vec<double> gelu_gradient_of(Vec<double> x) {
   const Vec<double> phi = all(0.5) + all(0.5) * erf(x * all(0.70710678118654752440));
