@@ -170,8 +170,8 @@ void convolution(const Conv3x3<T>& table, const Case& one, Read kind, bool trans
         double sum = 0;
         for (std::size_t job = 0; job < sums.size() / (2 * outputs); ++job) sum += sums[job * 2 * outputs + c];
         const double apart = std::fabs(sum - want_sums[c]);
-        if (!check::expect(apart <= tolerance * largest[c / outputs], "%s: sum %d is %.9g, not %.9g", what.c_str(), c, sum,
-                           want_sums[c]))
+        if (!check::expect(apart <= tolerance * largest[c / outputs], "%s: sum %d is %.9g, not %.9g", what.c_str(), c,
+                           sum, want_sums[c]))
           break;
       }
     }
