@@ -28,7 +28,7 @@ TASKS = tuple(REFERENCE)
 METHODS = ("robust-lu", "adaptive-lu", "adaptive-deq")
 # Iterations that are timed: all of an unrolled model; of an equilibrium model, whose 40 all cost the same but for the
 # first few of Anderson's window, enough to say what one takes.
-ITERATIONS = {"robust-lu": 5, "adaptive-lu": 5, "adaptive-deq": 4}
+ITERATIONS = {"robust-lu": 5, "adaptive-lu": 5, "adaptive-deq": 8}
 WHOLE = {"robust-lu": 5, "adaptive-lu": 5, "adaptive-deq": 40}
 FEW = 2  # iterations of --quick
 # The seismic mismatch network takes one size, and its BatchNorm is so ill-conditioned on two samples that float32

@@ -22,7 +22,7 @@ from aafast.bench.cases import METHODS, PROBE, TASKS, Case
 from aafast.bench.gates import Gate, StepGate, score_gate, worst
 from aafast.bench.rows import ORACLE, Row, facts, quantiles
 
-ROUNDS, QUICK_ROUNDS = 5, 2
+ROUNDS, QUICK_ROUNDS = 3, 2
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -12,6 +12,7 @@ from ..adaptive.step import Aux
 from ..errors import InputError, describe
 from ..ops._stack import FusedStack
 from .plan import Plan
+from .theta_stack import chunk_size
 
 _SHARE = 0.5  # of the memory that the machine has left
 _limit: int | None = None
@@ -48,7 +49,7 @@ def _stack_bytes(stack: FusedStack, batch: int, height: int, width: int, gradien
     need = native.forward_workspace(height, width, batch, threads, gradients)
     if gradients:
         need = max(need, native.backward_workspace(height, width, batch, threads, True))
-        need += min(batch, threads) * native.saved_size(height, width)
+        need += min(batch, chunk_size()) * native.saved_size(height, width)
     return need * size
 
 

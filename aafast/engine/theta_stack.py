@@ -85,7 +85,12 @@ class ThetaGradients:
         return sets.sum(0, keepdim=True) if self.shared and len(sets) > 1 else sets
 
 
-def chunks(batch: int) -> list[tuple[int, int]]:
+def chunk_size() -> int:
     """Samples taken together: few to a thread, so that their activations stay in the caches between two passes."""
-    size = 2 * max(1, torch.get_num_threads())
+    return 2 * max(1, torch.get_num_threads())
+
+
+def chunks(batch: int) -> list[tuple[int, int]]:
+    """The samples of a batch in the parts that are taken together."""
+    size = chunk_size()
     return [(begin, min(begin + size, batch)) for begin in range(0, batch, size)]
