@@ -191,13 +191,6 @@ void bind(py::module_& m, const std::string& suffix) {
           prox_point_cpu(n, step, at<const T>(x), at<const T>(z), at<const T>(start), at<T>(point), threads);
         },
         Unlocked());
-  m.def(name("pulled_z_step").c_str(),
-        [](i64 n, double keep, double lr, double eps, double penalty, Address z, Address x, Address data,
-           Address gradient, Address out, int threads) {
-          pulled_z_step_cpu(n, keep, lr, eps, penalty, at<const T>(z), at<const T>(x), at<const T>(data),
-                            at<T>(gradient), at<T>(out), threads);
-        },
-        Unlocked());
 }
 
 }  // namespace

@@ -120,19 +120,6 @@ void prox_point_cpu(i64 n, double step, const T* x, const T* z, const T* start, 
   }
 }
 
-template <class T>
-void pulled_z_step_cpu(i64 n, double keep, double lr, double eps, double penalty, const T* z, const T* x, const T* data,
-                       T* gradient, T* out, int threads) {
-  const Pointwise<T>& k = pointwise<T>();
-  const i64 chunks = divide_up(n, kChunk);
-#pragma omp parallel for num_threads(threads) if (threads > 1 && chunks > 1) schedule(static)
-  for (i64 c = 0; c < chunks; ++c) {
-    const i64 at = c * kChunk;
-    k.pulled_z_step(std::min(kChunk, n - at), keep, lr, eps, penalty, z + at, x + at, data + at,
-                    gradient ? gradient + at : nullptr, out + at);
-  }
-}
-
 #define AAFAST_INSTANTIATE(T)                                                                                         \
   template void adamw_cpu(const std::vector<AdamwRule>&, i64, i64, const T*, const AdamwState<T>&, int);              \
   template void adamw_outer_cpu(const AdamwRule&, int, int, int, const T*, const T*, const AdamwState<T>&, int);      \
@@ -145,8 +132,7 @@ void pulled_z_step_cpu(i64 n, double keep, double lr, double eps, double penalty
                                    int);                                                                              \
   template void haze_seeds_cpu(i64, Planes, double, double, const T*, const T*, const T*, const T*, T*, T*, T*,       \
                                double*, int);                                                                         \
-  template void prox_point_cpu(i64, double, const T*, const T*, const T*, T*, int);                                   \
-  template void pulled_z_step_cpu(i64, double, double, double, double, const T*, const T*, const T*, T*, T*, int);
+  template void prox_point_cpu(i64, double, const T*, const T*, const T*, T*, int);
 
 AAFAST_INSTANTIATE(float)
 AAFAST_INSTANTIATE(double)

@@ -87,18 +87,6 @@ void prox_point(i64 n, double step, const T* x, const T* z, const T* start, T* p
   });
 }
 
-template <class T>
-void pulled_z_step(i64 n, double keep, double lr, double eps, double penalty, const T* z, const T* x, const T* data,
-                   T* gradient, T* out) {
-  const T kept = T(keep), rate = T(lr), floor = T(eps), pull = T(penalty);
-  each_vector<T>(0, n, [&](i64 i, int count) AAFAST_LAMBDA {
-    const Vec<T> at = load(z + i, count);
-    const Vec<T> g = load(data + i, count) + all(pull) * (at - load(x + i, count));
-    if (gradient) store(gradient + i, g, count);
-    store(out + i, at * all(kept) - all(rate) * g / (magnitude<T>(g) + all(floor)), count);
-  });
-}
-
 }  // namespace
 
 template <class T>
@@ -106,7 +94,6 @@ void loss_entries(Pointwise<T>& table) {
   table.additive_seeds = additive_seeds<T>;
   table.haze_seeds = haze_seeds<T>;
   table.prox_point = prox_point<T>;
-  table.pulled_z_step = pulled_z_step<T>;
 }
 
 template void loss_entries(Pointwise<float>&);

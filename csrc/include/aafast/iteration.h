@@ -51,8 +51,4 @@ void haze_seeds_cpu(i64 batch, Planes planes, double scale, double gamma, const 
 template <class T>
 void prox_point_cpu(i64 n, double step, const T* x, const T* z, const T* start, T* point, int threads);
 
-template <class T>
-void pulled_z_step_cpu(i64 n, double keep, double lr, double eps, double penalty, const T* z, const T* x, const T* data,
-                       T* gradient, T* out, int threads);
-
 }  // namespace aafast

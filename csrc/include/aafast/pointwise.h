@@ -64,10 +64,6 @@ struct Pointwise {
 
   // point = c - step (c - z), c = x - start where start is given, else x. n elements.
   void (*prox_point)(i64 n, double step, const T* x, const T* z, const T* start, T* point);
-
-  // z <- z keep - lr g / (|g| + eps), g = data + penalty (z - x): the soft-sign step with the pull to x. out may be z.
-  void (*pulled_z_step)(i64 n, double keep, double lr, double eps, double penalty, const T* z, const T* x, const T* data,
-                        T* gradient, T* out);  // gradient: [n] or null, where g is wanted
 };
 
 // Of the widest set in use.
