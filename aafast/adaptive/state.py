@@ -14,10 +14,9 @@ _THETA, _FIRST, _SECOND = "theta.", "moment1.", "moment2."
 def initial(z0: Tensor, theta: Theta) -> Aux:
     """The state before the first iteration: z0 [B, C, H, W], theta [S, ...], zero moments, zero count [B]."""
     state = {"z": z0, "count": torch.zeros(len(z0), dtype=torch.int64, device=z0.device)}
-    for name, value in theta.items():
-        state[_THETA + name] = value
-        state[_FIRST + name] = torch.zeros_like(value)
-        state[_SECOND + name] = torch.zeros_like(value)
+    state.update({_THETA + name: value for name, value in theta.items()})
+    for prefix in (_FIRST, _SECOND):  # in the order of `updated`: a compiled step is compiled for one order of names
+        state.update({prefix + name: torch.zeros_like(value) for name, value in theta.items()})
     return state
 
 
