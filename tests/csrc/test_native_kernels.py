@@ -14,7 +14,7 @@ from native_builds import CSRC, NATIVE, ROOT, cached
 
 SIMD = CSRC / "cpu" / "simd"
 TIMEOUT = 120  # seconds a program may run
-CHECKS = ["-std=c++17", "-O1", "-g1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+CHECKS = ["-std=c++17", "-O1", "-g1", "-fopenmp", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 # A sixth of the compile time for what is seen anyway (a null pointer faults, the address sanitizer knows sizes) or
 # cannot be (vectors are loaded by memcpy, from any alignment).
 CHECKS += ["-fno-sanitize=null,alignment,object-size"]
