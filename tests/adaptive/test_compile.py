@@ -11,6 +11,7 @@ from aafast.adaptive.objective import Problem
 from aafast.adaptive.state import initial
 from aafast.adaptive.step import AdaptiveStep
 from aafast.config import FixedPointConfig, InnerSolver
+from aafast.solvers import Status, iterate
 from aafast.tasks import build
 
 from .conftest import make_problem
@@ -86,6 +87,20 @@ def test_a_compiled_model_gives_the_models_solution(task, method):
         with again():
             found = run(y, A0)
         assert_same_solution(found, model(y, A0))
+
+
+def test_the_plain_loop_runs_a_compiled_step_and_stops_early():
+    config = FixedPointConfig(tol=1e-2, max_iter=20)
+    model = model_of("deconv", "adaptive-deq", fixed_point=config)
+    y, A0 = data("deconv", seed=0)
+    model.backend = "eager"
+    model.refresh()
+    step = AdaptiveStep(Problem(y, A0, model.residual, model.config), model.prox, model.eta)
+    with torch.no_grad():
+        found = iterate(compiled(step), y, initial(y, model.residual.start(len(y))), config)
+        expected = model(y, A0)
+    assert (found.status == Status.CONVERGED).all() and torch.equal(found.iterations, expected.iterations)
+    assert_close(found.x, expected.x)
 
 
 def weight_gradients(model, solution):
