@@ -49,7 +49,7 @@ class FixedPointConfig:
     that broyden remember. beta: the damping, a number, or None to find it per sample at every step (picard: 1).
     ridge: of anderson, relative to its mean squared residual where `relative`. A sample stops when its relative
     residual is below `tol`, or after `max_iter` evaluations. restart: anderson and broyden forget a sample's past when
-    its residual exceeds this many times its least one (0: never; None: 2 for anderson with an adapted beta, else never).
+    its residual exceeds this many times its least one (0: never; None: 2 for anderson with adapted beta, else never).
     drop: anderson forgets points whose residual exceeds the newest's this many times (0: never). m=5, beta=1,
     ridge=1e-3, relative=False is the authors' solver.
     """
