@@ -13,7 +13,12 @@ using namespace aafast;
 using Address = std::uintptr_t;
 using Unlocked = py::call_guard<py::gil_scoped_release>;
 
+#ifndef AAFAST_WITH_ENGINE  // 0 where tests need the operations alone
+#define AAFAST_WITH_ENGINE 1
+#endif
+#if AAFAST_WITH_ENGINE
 void bind_engine(py::module_& m);  // engine.cpp
+#endif
 
 namespace {
 
@@ -68,7 +73,9 @@ PYBIND11_MODULE(_C, m) {
   m.attr("with_cuda") = bool(AAFAST_WITH_CUDA);
   bind_cpu<float>(m, "float32");
   bind_cpu<double>(m, "float64");
+#if AAFAST_WITH_ENGINE
   bind_engine(m);
+#endif
 #if AAFAST_WITH_CUDA
   m.attr("cuda_archs") = AAFAST_ARCHS;
   m.def("cuda_device_count", [] {

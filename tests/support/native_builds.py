@@ -16,7 +16,10 @@ CSRC = ROOT / "csrc"
 EMULATOR = ROOT / "tests" / "csrc" / "emulator"
 NATIVE = ROOT / "tests" / "csrc" / "native"
 CACHE = ROOT / "build" / "tests"
-SOURCES = [CSRC / "module.cpp", *sorted(CSRC.glob("cpu/*.cpp")), *sorted(CSRC.glob("cuda/*.cu"))]
+CUDA = sorted(CSRC.glob("cuda/*.cu"))
+# The operations that have a CUDA half, without the CPU engine.
+TWINS = [path for path in sorted(CSRC.glob("cpu/*.cpp")) if (CSRC / "cuda" / f"{path.stem}.cu").exists()]
+SOURCES = [CSRC / "module.cpp", *TWINS, *CUDA]
 
 
 def cached(command: list[str], source: str, suffix: str) -> tuple[Path, str]:
@@ -46,6 +49,7 @@ def emulated_module(replaced: dict[str, str] | None = None) -> ModuleType:
     flags = ["-std=c++17", "-O1", "-fPIC", "-fopenmp", "-ffp-contract=off", "-w", "-fvisibility=hidden"]
     flags += [
         "-DAAFAST_WITH_CUDA=1",
+        "-DAAFAST_WITH_ENGINE=0",
         '-DAAFAST_ARCHS="80;90a"',
         f"-I{EMULATOR}",
         f"-I{CSRC / 'include'}",
