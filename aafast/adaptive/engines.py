@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import BackendError, describe
 from ..ops._dispatch import VARIABLE
 from ..physics import ForwardModel
 from ..solvers import Solution
 
-if TYPE_CHECKING:
-    from .models import Model
-
 
 class Engine(Protocol):
-    """Solves what a model's own `solve` would, to rounding, when no gradient is asked for."""
+    """Solves what a model's own `solve` would, to rounding, when no gradient is asked for. `model` is a Model."""
 
     name: str  # of the backend
 
-    def refusal(self, model: Model, y: Tensor, A0: ForwardModel) -> str | None:
+    def refusal(self, model: nn.Module, y: Tensor, A0: ForwardModel) -> str | None:
         """Why it cannot take this model, or None."""
 
-    def solve(self, model: Model, y: Tensor, A0: ForwardModel) -> Solution:
+    def solve(self, model: nn.Module, y: Tensor, A0: ForwardModel) -> Solution:
         """Solve one checked batch."""
 
 
@@ -36,7 +33,7 @@ def register(engine: Engine) -> None:
     _engines[engine.name] = engine
 
 
-def find(backend: str, model: Model, y: Tensor, A0: ForwardModel) -> Engine | None:
+def find(backend: str, model: nn.Module, y: Tensor, A0: ForwardModel) -> Engine | None:
     """The engine for a solve: the one asked for by name, else the first that can, else None (the eager loop).
 
     The name is that of `model.backend`, or of AAFAST_BACKEND where that is "auto". Raises BackendError where `backend`
