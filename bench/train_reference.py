@@ -1,6 +1,6 @@
 """Brief training of the authors' proximal networks on generated data, so that the solve suite has an answer to score.
 
-Run: python bench/train_reference.py [TASK ...] [--steps N] [--out FOLDER]
+Run: python bench/train_reference.py [--task TASK] [--steps N] [--out FOLDER]
 A few minutes a task on one thread. The adaptive unrolled model is trained whole; the other two then train their own
 first and last layer and eta around its trunk. z is held at y, from which a solve moves it by 5e-4 at most.
 """
@@ -26,7 +26,8 @@ from aafast.tasks import build
 from aafast.verify.product import forward_model
 
 BATCH, PATCH = 4, {"deblur": (48, 40), "deconv": (128, 24), "defog": (40, 48)}
-UNROLLED, WARM = 2, 4  # iterations with gradients; of an equilibrium model, iterations before its one with gradients
+UNROLLED = 2  # iterations with gradients
+WARM = 12  # an equilibrium model makes up to so many before them, so that it learns to stay where it arrives
 RATE = 2e-3
 SHARE = {"adaptive-lu": 1.0, "robust-lu": 0.4, "adaptive-deq": 0.4}  # of the steps
 
@@ -45,16 +46,17 @@ def loss_of(model: Model, task: str, step: int) -> tuple[Tensor, Tensor]:
     phi = iteration(model, y, forward_model(task, given))
     point = y
     refresh(model)
-    count = UNROLLED
-    if model.config.method == "adaptive-deq":
-        count = 1
+    equilibrium = model.config.method == "adaptive-deq"
+    if equilibrium:
         with torch.no_grad():
-            for _ in range(WARM):
+            for _ in range(step % (WARM + 1)):
                 point = phi(point)
     losses = []
-    for _ in range(count):
-        point = phi(point)
+    for _ in range(UNROLLED):
+        before, point = point, phi(point)
         losses.append((point - x).square().mean())
+    if equilibrium:
+        losses.append((point - before).square().mean())
     return torch.stack(losses).mean(), (y - x).square().mean()
 
 
@@ -83,11 +85,11 @@ def train(model: Model, trained: list[nn.Parameter], task: str, steps: int) -> N
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], help="default: all")
+    parser.add_argument("--task", action="append", choices=TASKS, help="may be given again (default: all)")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=FOLDER)
     arguments = parser.parse_args()
-    for task in arguments.tasks or TASKS:
+    for task in arguments.task or TASKS:
         models = {method: build(task, method, residual="none") for method in METHODS}
         base = models["adaptive-lu"]
         train(base, [*base.prox.parameters(), base.eta], task, round(arguments.steps * SHARE["adaptive-lu"]))
