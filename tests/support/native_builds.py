@@ -7,6 +7,8 @@ import importlib.util
 import os
 import subprocess
 import sysconfig
+import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +24,9 @@ TWINS = [path for path in sorted(CSRC.glob("cpu/*.cpp")) if (CSRC / "cuda" / f"{
 SOURCES = [CSRC / "module.cpp", *TWINS, *CUDA]
 
 
+_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # two threads may want one object
+
+
 def cached(command: list[str], source: str, suffix: str) -> tuple[Path, str]:
     """Run a compiler on a source text once; `@in` and `@out` are its files. Returns output and messages."""
     headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh"), *EMULATOR.glob("*.h"), *NATIVE.glob("*.h")])
@@ -29,17 +34,22 @@ def cached(command: list[str], source: str, suffix: str) -> tuple[Path, str]:
     CACHE.mkdir(parents=True, exist_ok=True)
     out = CACHE / f"{digest.hexdigest()[:32]}{suffix}"
     messages = out.with_suffix(".txt")
-    if not (out.exists() and messages.exists()):
-        stem = f"{out.stem}.{os.getpid()}"
-        text, fresh = CACHE / f"{stem}.in{Path(command[-1]).suffix or '.cpp'}", CACHE / f"{stem}{suffix}"
-        text.write_text(source)
-        words = [word.replace("@in", str(text)).replace("@out", str(fresh)) for word in command]
-        done = subprocess.run(words, capture_output=True, text=True)
-        text.unlink()
-        assert done.returncode == 0, done.stderr
-        messages.write_text(done.stderr)
-        os.replace(fresh, out)
+    with _locks[out.stem]:
+        if not (out.exists() and messages.exists()):
+            _compile(command, source, suffix, out, messages)
     return out, messages.read_text()
+
+
+def _compile(command: list[str], source: str, suffix: str, out: Path, messages: Path) -> None:
+    stem = f"{out.stem}.{os.getpid()}"
+    text, fresh = CACHE / f"{stem}.in{Path(command[-1]).suffix or '.cpp'}", CACHE / f"{stem}{suffix}"
+    text.write_text(source)
+    words = [word.replace("@in", str(text)).replace("@out", str(fresh)) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True)
+    text.unlink()
+    assert done.returncode == 0, done.stderr
+    messages.write_text(done.stderr)
+    os.replace(fresh, out)
 
 
 def emulated_module(replaced: dict[str, str] | None = None) -> ModuleType:
