@@ -78,11 +78,6 @@ class Model(nn.Module):
                 part.backend = name if name in ("eager", "cpp") else "auto"
 
     @property
-    def backend_of_operations(self) -> str:
-        """The backend that single operations are asked for."""
-        return self._backend
-
-    @property
     def precision(self) -> str:
         """How an engine rounds: fast, or strict (convolutions with less rounding, at up to twice their work)."""
         return self._precision

@@ -31,7 +31,7 @@ class CpuEngine:
     def solve(self, model: Model, y: Tensor, A0: ForwardModel) -> Solution:
         plan, (config, keep) = plan_of(model), model.outer()
         work = (AdaptiveWork if hasattr(model, "residual") else PlainWork)(model, plan, y, A0)
-        backend = model.backend_of_operations
+        backend = model.backend
         if model.config.theta_scope == "batch" and isinstance(work, AdaptiveWork):
             # The samples share theta: they go through every iteration together.
             index = torch.arange(len(y))

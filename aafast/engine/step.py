@@ -77,7 +77,7 @@ class AdaptiveWork(PlainWork):
 
     def _problem(self, y: Tensor, A0: ForwardModel) -> FusedProblem:
         mismatch = self.plan.mismatch(self.model)
-        return FusedProblem(y, A0, mismatch, self.model.config, self.model.backend_of_operations)
+        return FusedProblem(y, A0, mismatch, self.model.config, self.model.backend)
 
     def _together(self, index: Tensor) -> FusedProblem:
         y, A0 = self.part(index)
