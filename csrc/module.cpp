@@ -19,6 +19,9 @@ using Unlocked = py::call_guard<py::gil_scoped_release>;
 #if AAFAST_WITH_ENGINE
 void bind_engine(py::module_& m);  // engine.cpp
 #endif
+#if AAFAST_WITH_CUDA
+void bind_cuda_engine(py::module_& m);  // engine_cuda.cpp
+#endif
 
 namespace {
 
@@ -88,5 +91,6 @@ PYBIND11_MODULE(_C, m) {
   });
   bind_cuda<float>(m, "float32");
   bind_cuda<double>(m, "float64");
+  bind_cuda_engine(m);
 #endif
 }

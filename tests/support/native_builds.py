@@ -21,7 +21,7 @@ CACHE = ROOT / "build" / "tests"
 CUDA = sorted(CSRC.glob("cuda/*.cu"))
 # The operations that have a CUDA half, without the CPU engine.
 TWINS = [path for path in sorted(CSRC.glob("cpu/*.cpp")) if (CSRC / "cuda" / f"{path.stem}.cu").exists()]
-SOURCES = [CSRC / "module.cpp", *TWINS, *CUDA]
+SOURCES = [CSRC / "module.cpp", CSRC / "engine_cuda.cpp", *TWINS, *CUDA]
 
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # two threads may want one object
