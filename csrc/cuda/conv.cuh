@@ -123,7 +123,8 @@ void finish_norm_forward(const Call&, int groups, int parts, Batched<const float
 
 // From the sums of d and d h (Write::gelu_gradient): coefficients [B, 3, C], the rows a, b, c of the Source that
 // reads the gradient before GroupNorm; and, each where its pointer is not null, the gradients [B, C] of GroupNorm's
-// weight and bias and of the convolution's bias, times result_scale. norm_weight null: a layer without GroupNorm, d_bias only.
+// weight and bias and of the convolution's bias, times result_scale. norm_weight null: a layer without GroupNorm,
+// d_bias only.
 void finish_norm_backward(const Call&, int groups, int parts, Batched<const float> sums,
                           Batched<const float> norm_weight, Batched<const float> record, float result_scale,
                           Batched<float> coefficients, float* d_norm_weight, float* d_norm_bias, float* d_bias);
