@@ -70,6 +70,11 @@ class Layout:
         """Byte at which the first trace header starts."""
         return TEXT + BINARY + TEXT * self.extended
 
+    @property
+    def stride(self) -> int:
+        """Bytes from one trace to the next: its header and its samples."""
+        return TRACE + self.samples * self.format.size
+
 
 def inspect(path: str | Path, interval: float | None = None) -> Layout:
     """Read the headers of a SEG-Y file and check them against its size; no more than 4 kB are read.

@@ -2,82 +2,171 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import FileError, FormatError, describe, require
+from ..errors import FileError, describe
 from .geometry import Geometry, find_geometry
-from .layout import TEXT, Layout, inspect
-from .text import decode
+from .layout import TEXT, TRACE, Layout, inspect
+from .samples import decode
+from .text import decode as decode_text
 
-_CHUNK = 16 << 20  # bytes read at once where only a pass over the file is needed
+_CHUNK = 4 << 20  # bytes read at once
+_SPARSE = 1 << 14  # bytes from trace to trace above which headers are read one by one
+_LOOKS = 64  # places of the samples that go into the identity
 
 
 class Survey:
     """An open SEG-Y file: geometry from its headers, samples by position; a context manager.
 
+    Every read is bounded by the file's size when it was opened, and a file that shrinks is an error. It may
+    be shared by threads, and sent to another process, which opens the file again.
     layout: the checked facts. geometry: the sections. text: lines of the text header.
     """
 
     def __init__(self, path: str | Path, interval: float | None = None):
-        self.layout = inspect(path, interval)
-        self._file = open_checked(self.layout, self.layout.path, "r")
-        with open(self.layout.path, "rb") as handle:
-            self.text_header = handle.read(TEXT)
-        self.text = decode(self.text_header)
-        self.geometry = self._geometry()
+        self._open(inspect(path, interval))
 
     def __enter__(self) -> Survey:
         return self
 
     def __exit__(self, *error) -> None:
+        self.close()
+
+    def __reduce__(self):
+        return _reopen, (self.layout,)
+
+    def close(self) -> None:
+        """Close the file; reading is over."""
         self._file.close()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.layout.path
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sections, from the trace headers; they are read when this is first asked for."""
+        with self._lock:
+            if self._geometry is None:
+                numbers = self.headers((189, 193, 21))
+                self._geometry = find_geometry(*numbers)
+        return self._geometry
 
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Samples [T, X] float32 of the traces at these positions [X], in the data's units."""
-        first, last = int(traces[0]), int(traces[-1])
-        raw = self._file.trace.raw
-        try:
-            if last - first + 1 == traces.size and (np.diff(traces) == 1).all():
-                block = raw[first:last + 1]
-            else:
-                block = np.stack([raw[int(k)] for k in traces])
-        except (OSError, RuntimeError) as error:
-            raise FileError(describe(f"{self.layout.path}, traces {first + 1} to {last + 1}", error,
-                                     "traces that can be read", "Copy the file again")) from error
-        return np.ascontiguousarray(block.T, dtype=np.float32)
+        traces = np.asarray(traces, np.int64)
+        rows = np.empty((traces.size, self.layout.samples), np.float32)
+        for places, first, stop in self._runs(traces):
+            raw = self._records(first, stop)[:, TRACE:]
+            rows[places] = decode(raw, self.layout.format, self.layout.endian)
+        return np.ascontiguousarray(rows.T)
+
+    def headers(self, starts: tuple[int, ...]) -> list[np.ndarray]:
+        """Numbers [N] int64 of every trace, 4 bytes each from these bytes (counted from 1) of its header."""
+        count, stride = self.layout.traces, self.layout.stride
+        word = np.dtype(">i4" if self.layout.endian == "big" else "<i4")
+        found = [np.empty(count, np.int64) for _ in starts]
+        step = 1 if stride > _SPARSE else max(1, _CHUNK // stride)
+        for first in range(0, count, step):
+            stop = min(first + step, count)
+            size = TRACE if step == 1 else (stop - first) * stride
+            rows = self._pread(self.layout.data + first * stride, size, first, stop).reshape(stop - first, -1)
+            for numbers, start in zip(found, starts, strict=True):
+                numbers[first:stop] = np.ascontiguousarray(rows[:, start - 1:start + 3]).view(word)[:, 0]
+        return found
 
     def scan(self) -> tuple[np.ndarray, np.ndarray]:
         """One pass over the file: masks [N] of traces that are dead (constant) and bad (NaN or Inf)."""
         count = self.layout.traces
         dead, bad = np.zeros(count, bool), np.zeros(count, bool)
-        step = max(1, _CHUNK // (4 * self.layout.samples))
+        step = max(1, _CHUNK // self.layout.stride)
         for first in range(0, count, step):
             here = slice(first, min(first + step, count))
-            block = self.read(np.arange(here.start, here.stop))
-            bad[here] = ~np.isfinite(block).all(0)
-            dead[here] = (block == block[:1]).all(0)
+            raw = self._records(here.start, here.stop)[:, TRACE:]
+            rows = decode(raw, self.layout.format, self.layout.endian)
+            bad[here] = ~np.isfinite(rows).all(1)
+            dead[here] = (rows == rows[:, :1]).all(1)
         return dead, bad
 
-    def _geometry(self) -> Geometry:
-        inline, crossline, cdp = (self._file.attributes(byte)[:] for byte in (189, 193, 21))
-        return find_geometry(inline, crossline, cdp)
+    def identity(self) -> str:
+        """A digest of the file: its size, everything before the traces, and whole traces at 64 places.
+
+        It takes milliseconds for any size; with the time of the last change beside it, an edit that spares
+        all 64 places still shows.
+        """
+        digest = hashlib.sha256(str(self.layout.size).encode())
+        digest.update(self._pread(0, min(self.layout.data, _CHUNK), 0, 0))
+        places = np.unique(np.linspace(0, self.layout.traces - 1, _LOOKS).round().astype(np.int64))
+        for place in places.tolist():
+            digest.update(self._records(place, place + 1))
+        return digest.hexdigest()
+
+    def records(self, first: int, stop: int) -> np.ndarray:
+        """Traces first to stop - 1 as they stand in the file, header and samples: bytes [n, stride] uint8."""
+        return self._records(first, stop)
+
+    def _open(self, layout: Layout) -> None:
+        self.layout = layout
+        self._geometry: Geometry | None = None
+        self._lock = threading.Lock()
+        try:
+            self._file = open(layout.path, "rb", buffering=0)
+        except OSError as error:
+            raise FileError(describe(f"{layout.path}", error.strerror, "a readable SEG-Y file",
+                                     "Check the name")) from error
+        size = os.fstat(self._file.fileno()).st_size
+        if size != layout.size:
+            self._file.close()
+            raise FileError(describe(f"{layout.path}", f"{size} bytes", f"{layout.size} as before",
+                                     "The file has changed; start again with the file at rest"))
+        self.text_header = self._pread(0, TEXT, 0, 0).tobytes()
+        self.text = decode_text(self.text_header)
+
+    def _runs(self, traces: np.ndarray) -> Iterator[tuple[slice, int, int]]:
+        """Consecutive traces that are read at once: places in `traces`, first, stop."""
+        count = self.layout.traces
+        if traces.size and not (traces.min() >= 0 and traces.max() < count):
+            raise FileError(describe(f"{self.layout.path}", f"traces {traces.min() + 1} to {traces.max() + 1}",
+                                     f"1 to {count}", "Ask for traces that the file holds"))
+        most = max(1, _CHUNK // self.layout.stride)
+        cuts = np.flatnonzero(np.diff(traces) != 1) + 1
+        for start, end in zip([0, *cuts.tolist()], [*cuts.tolist(), traces.size], strict=True):
+            for here in range(start, end, most):
+                stop = min(here + most, end)
+                first = int(traces[here])
+                yield slice(here, stop), first, first + stop - here
+
+    def _records(self, first: int, stop: int) -> np.ndarray:
+        stride = self.layout.stride
+        raw = self._pread(self.layout.data + first * stride, (stop - first) * stride, first, stop)
+        return raw.reshape(stop - first, stride)
+
+    def _pread(self, start: int, size: int, first: int, stop: int) -> np.ndarray:
+        """Bytes [size] from byte `start`; the traces are for the error message only."""
+        raw = np.empty(size, np.uint8)
+        view, done = memoryview(raw), 0
+        try:
+            while done < size:
+                got = os.preadv(self._file.fileno(), [view[done:]], start + done)
+                if got == 0:
+                    raise OSError(0, f"the file ends at byte {start + done}")
+                done += got
+        except (OSError, ValueError) as error:
+            what = f"{self.layout.path}, traces {first + 1} to {stop}" if stop else f"{self.layout.path}"
+            raise FileError(describe(what, getattr(error, "strerror", None) or error,
+                                     f"{self.layout.size} bytes that can be read",
+                                     "The file has changed or its disk fails; copy it again")) from error
+        return raw
 
 
-def open_checked(layout: Layout, path: Path, mode: str):
-    """The file through segyio, which must see what `inspect` saw."""
-    segyio = require("segyio", extra="survey")
-    try:
-        handle = segyio.open(str(path), mode, ignore_geometry=True, endian=layout.endian)
-    except (RuntimeError, ValueError, IndexError) as error:
-        raise FormatError(describe(f"{layout.path}", error, "a file that segyio can read",
-                                   "Check that this is a SEG-Y file")) from error
-    seen = handle.tracecount, len(handle.samples), int(handle.format)
-    if seen != (layout.traces, layout.samples, layout.format.code):
-        handle.close()
-        raise FormatError(describe(f"{layout.path}: traces, samples, format", seen,
-                                   (layout.traces, layout.samples, layout.format.code),
-                                   "The headers contradict each other; rewrite the file"))
-    return handle
-
+def _reopen(layout: Layout) -> Survey:
+    survey = Survey.__new__(Survey)
+    survey._open(layout)
+    return survey

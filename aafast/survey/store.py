@@ -1,0 +1,80 @@
+"""What a survey is to whoever reads or writes it: a grid of traces with a mask, whatever holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from .geometry import Geometry
+from .layout import Layout
+from .segy import Survey
+from .segy_output import SegyTarget
+
+
+class Source(Protocol):
+    """A survey to read, by numbers of traces in file order; a context manager.
+
+    Threads may share one; pickled, it travels as names and facts and is opened again where it arrives.
+    layout: checked facts. geometry: the sections. text: lines of the text header.
+    """
+
+    layout: Layout
+    geometry: Geometry
+    text: list[str]
+
+    def read(self, traces: np.ndarray) -> np.ndarray:
+        """Samples [T, n] float32 of these traces [n]."""
+
+    def scan(self) -> tuple[np.ndarray, np.ndarray]:
+        """Masks [N] of traces that are dead (constant) and bad (NaN or Inf)."""
+
+    def identity(self) -> str:
+        """A digest of the contents that tells a changed input; milliseconds for any size."""
+
+    def close(self) -> None:
+        """Reading is over."""
+
+
+class Target(Protocol):
+    """A survey to write: first `prepare`, then `write` in any order from any process, then `commit`.
+
+    Pickled, it travels by its names. Writing a trace again gives the same bytes. Until `commit` there is only
+    the partial file, which a later process may take up again.
+    path: the name that appears with `commit`. partial: the file that holds what was written before.
+    """
+
+    path: Path
+    partial: Path
+
+    def prepare(self) -> None:
+        """Make the partial file, all headers in it, unless it is there already."""
+
+    def write(self, traces: np.ndarray, data: np.ndarray) -> None:
+        """Give these traces [n] the samples [T, n] float32."""
+
+    def sync(self) -> None:
+        """Bring what was written to the disk: afterwards a ledger may say so."""
+
+    def commit(self, lines: list[str] | None = None) -> list[str]:
+        """Finish, add `lines` to the text header, give the file its name; returns warnings."""
+
+    def close(self) -> None:
+        """Close the partial file and leave it."""
+
+    def discard(self) -> None:
+        """Close and remove what was not committed."""
+
+
+def open_source(name: str | Path, interval: float | None = None) -> Source:
+    """Open a survey for reading; interval: ms, in place of the header's."""
+    return Survey(name, interval)
+
+
+def open_target(layout: Layout, path: str | Path, partial: str | Path) -> Target:
+    """A target with the headers of the survey at `layout`.
+
+    path: the output's name. partial: where to write until it is complete, on the same disk.
+    """
+    return SegyTarget(layout, path, partial)
