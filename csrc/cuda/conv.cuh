@@ -176,8 +176,8 @@ i64 wide_weight_workspace(Image, i64 batch, int channels);
 template <Arithmetic A>
 i64 thin_weight_workspace(Image, i64 batch, int planes, int channels);
 
-// out[b, o, i, ky, kx] = scale times the sum over pixels p of gradient_o(p) input_i(p + (ky - 1, kx - 1)), input read as
-// 0 outside. input: kind gelu; gradient: kind gradient or plain. out: [B, C, C, 3, 3].
+// out[b, o, i, ky, kx] = scale times the sum over pixels p of gradient_o(p) input_i(p + (ky - 1, kx - 1)), input read
+// as 0 outside. input: kind gelu; gradient: kind gradient or plain. out: [B, C, C, 3, 3].
 template <Arithmetic A>
 void wide_weight_gradient(const Call&, const WideSource<A>& input, const WideSource<A>& gradient, float scale,
                           void* workspace, float* out);

@@ -10,6 +10,13 @@
 #define AAFAST_SHARED(type, name) __shared__ type name
 #endif
 
+// The memory whose size the launch gives (dynamicSmemBytes), as `type* name`, on 128 bytes. One per kernel.
+#ifndef AAFAST_DYNAMIC_SHARED
+#define AAFAST_DYNAMIC_SHARED(type, name)                  \
+  extern __shared__ __align__(128) char aafast_dynamic[]; \
+  type* const name = reinterpret_cast<type*>(aafast_dynamic)
+#endif
+
 namespace aafast {
 
 constexpr int kWarp = 32;
