@@ -26,10 +26,10 @@ class AtomicFile:
     def __init__(self, path: str | Path, inputs: tuple[Path, ...] = (), room: int = 0, what: str = "output"):
         self.path = Path(os.path.realpath(path))
         self.what = what
-        _check_target(self.path, inputs, what)
+        check_target(self.path, inputs, what)
         stem = f".{os.fsdecode(os.fsencode(self.path.name)[:200])}"  # a name has room for 255 bytes
         _remove_ownerless(self.path.parent, stem)
-        _check_room(self.path, room, what)
+        check_room(self.path, room, what)
         self._handle = None
         while self._handle is None:
             self.temporary = self.path.parent / f"{stem}.{os.getpid()}-{os.urandom(4).hex()}.part"
@@ -95,7 +95,8 @@ def _remove_ownerless(folder: Path, stem: str) -> None:
                     os.close(handle)
 
 
-def _check_target(path: Path, inputs: tuple[Path, ...], what: str) -> None:
+def check_target(path: Path, inputs: tuple[Path, ...], what: str) -> None:
+    """Raise FileError unless `path` can be the name of a new file: not one of the inputs, in a folder that is there."""
     for source in inputs:
         if path == Path(os.path.realpath(source)) or (path.exists() and os.path.samefile(path, source)):
             raise FileError(describe(f"{what} {path}", f"the same file as {source}", "another file",
@@ -108,7 +109,8 @@ def _check_target(path: Path, inputs: tuple[Path, ...], what: str) -> None:
         raise FileError(describe(f"folder of {what} {path}", got, "an existing folder", "Make it first"))
 
 
-def _check_room(path: Path, room: int, what: str) -> None:
+def check_room(path: Path, room: int, what: str) -> None:
+    """Raise FileError unless the disk of `path` has so many bytes free."""
     free = shutil.disk_usage(path.parent).free
     if free < room:
         raise FileError(describe(f"disk of {what} {path}", f"{free} bytes free", f"{room} or more",

@@ -1,4 +1,4 @@
-"""What a run did: gathered section by section, for the caller, the text header and the report."""
+"""What a run did: gathered block by block, for the caller, the text header and the report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .layout import Layout
-from .section import SectionResult, join_residuals
+from .section import join_residuals
 from .wavelet import Wavelet
 
 CONVERGED, LIMIT, DIVERGED = 1, 2, 3  # of `aafast.solvers.Status`
@@ -23,7 +23,9 @@ class RunResult:
     computed it. iterations, status: [n] per patch. residuals: [K, n], NaN after a patch stopped. wavelets:
     [n, taps] corrected, or None. misfit: ||d - W r|| / ||d|| over live traces. scale: factor on the
     samples, 1 but for integer formats that could not hold the result. parameters: what it ran with.
-    seconds: per stage, with `total`. warnings: what the user should know.
+    seconds: of the run per stage, with `total`; with several workers those of one, in the mean. busy: what reading,
+    solving and writing took, also while something else went on; of the blocks of this run alone. blocks: number.
+    resumed: those that an earlier run had done. warnings: what the user should know.
     """
 
     output: Path
@@ -44,6 +46,9 @@ class RunResult:
     scale: float
     parameters: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
+    blocks: int = 0
+    resumed: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
@@ -62,6 +67,7 @@ class RunResult:
             f"{self.seconds['solve']:.1f} s",
             f"written    {self.output}",
         ]
+        lines += [f"resumed    {self.resumed} of {self.blocks} blocks were done before"] if self.resumed else []
         lines += [f"report     {self.report}"] if self.report is not None else []
         lines += [f"warning    {warning}" for warning in self.warnings]
         return "\n".join(lines)
@@ -76,26 +82,22 @@ class RunResult:
 
 
 class Tally:
-    """The small numbers of every section's patches, without its images."""
+    """The small numbers of every block's patches, without its images."""
 
-    def __init__(self) -> None:
-        self._iterations: list[np.ndarray] = []
-        self._status: list[np.ndarray] = []
-        self._residuals: list[np.ndarray] = []
-        self._wavelets: list[np.ndarray | None] = []
+    def __init__(self, patch: tuple[int, int]) -> None:
+        self._pieces: list[dict[str, np.ndarray]] = []
         self._energy = np.zeros(2)
         self.backend = ""
-        self.patch = (0, 0)
+        self.patch = patch
 
-    def add(self, result: SectionResult, data: np.ndarray, live: np.ndarray) -> None:
-        """Count one section: its result, its data [T, X] and its mask of live traces [X]."""
-        self._energy += [np.square(a[:, live], dtype=np.float64).sum() for a in (result.residual, data)]
-        self._iterations.append(result.iterations)
-        self._status.append(result.status)
-        self._residuals.append(result.residuals)
-        self._wavelets.append(result.wavelets)
-        self.backend = result.backend
-        self.patch = tuple(map(max, self.patch, result.plan.patch))
+    def add(self, piece: dict[str, np.ndarray]) -> None:
+        """Count one block, in the order of their numbers: what it left in the job."""
+        if "status" not in piece:
+            return
+        self._energy += piece["energy"]
+        self.backend = bytes(piece["backend"]).decode() or self.backend
+        names = ("iterations", "status", "residuals", "wavelets")
+        self._pieces.append({name: piece[name] for name in names if name in piece})
 
     @property
     def misfit(self) -> float:
@@ -103,21 +105,21 @@ class Tally:
 
     @property
     def iterations(self) -> np.ndarray:
-        return np.concatenate(self._iterations)
+        return np.concatenate([p["iterations"] for p in self._pieces])
 
     @property
     def status(self) -> np.ndarray:
-        return np.concatenate(self._status)
+        return np.concatenate([p["status"] for p in self._pieces])
 
     @property
     def residuals(self) -> np.ndarray:
-        return join_residuals(self._residuals)
+        return join_residuals([p["residuals"] for p in self._pieces])
 
     @property
     def wavelets(self) -> np.ndarray | None:
-        if any(w is None for w in self._wavelets):
+        if any("wavelets" not in p for p in self._pieces):
             return None
-        return np.concatenate(self._wavelets)
+        return np.concatenate([p["wavelets"] for p in self._pieces])
 
     def warnings(self) -> list[str]:
         diverged = int((self.status == DIVERGED).sum())

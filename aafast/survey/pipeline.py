@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from .. import __version__
-from ..errors import InputError, describe, require
-from .files import AtomicFile
-from .gain import smooth_gain
+from ..errors import FileError, InputError, describe, require
+from .blocks import Block, cut_sections
+from .executor import Executor, ProcessExecutor, SerialExecutor
+from .files import AtomicFile, check_room, check_target
+from .job import Job, load_arrays, open_job
+from .memory import parse_size, share_out
 from .outcome import RunResult, Tally, describe_run, header_lines
+from .plan import Plan
+from .prepare import (
+    SurveyPlan,
+    estimate_nominal,
+    has_plan,
+    load_plan,
+    load_wavelet,
+    measure_survey,
+    save_wavelet,
+)
 from .progress import StopWatch, trace_bar
-from .section import BATCH, PATCH, Solve, reconstruct_section
-from .segy import Survey
-from .segy_output import Output
-from .wavelet import TAPS, Wavelet, estimate_wavelet
+from .section import BATCH, PATCH, Solve, check_batch, plan_section
+from .settings import Settings
+from .shown import choose_shown, join_shown
+from .solver import SolverSpec
+from .store import Source, Target, open_source, open_target
+from .wavelet import Wavelet
 from .wavelet_file import parse_wavelet
-
-_SHORTEST = 16  # samples of a trace: less holds no wavelet
-_LOOKED_AT = 8  # sections from which a wavelet is estimated
+from .worker import Context
 
 
 def run(
@@ -43,137 +54,274 @@ def run(
     sample_interval: float | None = None,
     solve: Solve | None = None,
     progress: bool = True,
+    memory: str | int | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
+    restart: bool = False,
+    misfit: str | Path | None = None,
 ) -> RunResult:
-    """Reconstruct the reflectivity of a post-stack SEG-Y survey and write it under the same headers.
+    """Reconstruct the reflectivity of a post-stack survey of any size and write it under the same headers.
 
-    Each 2D line, or inline of a 3D survey, is solved by `reconstruct_section`. Dead traces and, with
-    `skip_bad`, traces with NaN or Inf keep their bytes. The output appears under its name only when it is
-    complete.
+    Each 2D line, or inline of a 3D survey, is solved as `reconstruct_section` does, block by block; the answer does
+    not depend on memory, batch, workers or restarts. Dead traces and, with `skip_bad`, traces with NaN or Inf keep
+    their bytes. The output appears under its name only when it is complete. Until then everything lies in
+    `OUTPUT.aafast-job` beside it, and the same call after a kill goes on from there.
 
-    input, output: SEG-Y. wavelet: "auto", "ricker:HZ" or a file. model: name or folder. device: "cpu" or
-    "cuda". report: HTML file to write. patch, overlap, halo: samples, traces; see `reconstruct_section`.
-    batch: patches per call. phase: of the automatic wavelet, "constant" or "zero". polarity: 1 or -1.
-    sample_interval: ms, in place of the header's. solve: called instead of the model, (y [B, 1, T, X], A0)
-    -> Solution. progress: show a bar. Raises FileError, FormatError, InputError, CheckpointError,
-    BackendError, MissingDependency.
+    input, output: SEG-Y. wavelet: "auto", "ricker:HZ" or a file. model: name or folder, or "identity", which passes
+    the data through. device: "cpu" or "cuda". report: HTML file to write. patch, overlap, halo: samples, traces; see
+    `reconstruct_section`. batch: patches per call. phase: of the automatic wavelet, "constant" or "zero". polarity: 1
+    or -1. sample_interval: ms, in place of the header's. solve: called instead of the model, (y [B, 1, T, X], A0) ->
+    Solution. progress: show a bar. memory: of all processes, such as "2GB". workers: processes, or with a scheduler
+    the tasks under way at once. scheduler: address of a Dask scheduler whose workers see the same files. restart:
+    throw away what an earlier run has left. misfit: survey to write the residual d - W r to. Raises FileError,
+    FormatError, InputError, CheckpointError, BackendError, MissingDependency.
     """
     clock = StopWatch()
+    check_batch(batch)
+    if workers < 1:
+        raise InputError(describe("workers", workers, "1 or more", "Choose another number"))
+    settings = Settings(patch, overlap, halo, batch, phase, polarity, keep_text_header, skip_bad, workers,
+                        parse_size(memory), scheduler, report is not None)
     with ExitStack() as stack:
-        survey = stack.enter_context(Survey(input, sample_interval))
-        layout = survey.layout
-        target = stack.enter_context(Output(layout, output))
+        source = open_source(input, sample_interval)
+        stack.callback(source.close)
+        paths = _check_paths(source.layout.path, {"output": output, "report": report, "misfit": misfit})
         page = None
         if report is not None:
-            page = stack.enter_context(_report_file(report, layout.path, output))
-        nominal = parse_wavelet(wavelet, layout.interval, layout.samples, polarity=polarity)
-        solve = solve or load_solver(model, device)
-        with clock("scan"):
-            live, skipped = _find_live(survey, skip_bad)
-        with clock("copy"):
-            target.start()
-        with clock("wavelet"):
-            nominal = nominal or _estimate(survey, live, phase, polarity)
+            require("matplotlib", extra="report")
+            page = stack.enter_context(
+                AtomicFile(paths["report"], (source.layout.path,), room=1 << 22, what="report"))
+        given = parse_wavelet(wavelet, source.layout.interval, source.layout.samples, polarity=polarity)
+        task = _Task(source, settings, SolverSpec(os.fspath(model), device, solve), paths, given, clock)
+        job = stack.enter_context(open_job(paths["output"], task.facts(wavelet), restart))
+        with _kept_if_begun(job):
+            outcome, pieces = task.run(job, progress)
+            outcome.report = None if page is None else page.path
+            if page is not None:
+                from .report import survey_report, write_page
 
-        tally = Tally()
-        sections = [s for s in survey.geometry.sections if live[s.traces].any()]
-        shown = None
-        with trace_bar(int(live.sum()), progress) as advance:
-            for number, section in enumerate(sections):
-                alive = live[section.traces]
-                with clock("read"):
-                    data = survey.read(section.traces)
-                result = reconstruct_section(
-                    data, nominal, solve, live=alive, patch=patch, overlap=overlap, halo=halo, batch=batch,
-                    on_batch=functools.partial(advance, int(alive.sum())),
-                )
-                with clock("write"):
-                    target.write(section.traces[alive], result.x[:, alive])
-                clock.add(result.seconds)
-                tally.add(result, data, alive)
-                if page is not None and number == len(sections) // 2:
-                    shown = section, np.where(alive, data, np.float32(0)), result
+                with clock("report"):
+                    shown = join_shown(task.shown, source.geometry, task.plan(task.shown[0]), pieces)
+                    write_page(page, survey_report(outcome, source.text, *shown))
+            outcome.seconds = clock.seconds()
+            job.remove()
+    return outcome
 
-        parameters = describe_run(__version__, nominal, tally, os.fspath(model), device or "cpu", batch)
-        with clock("write"):
-            notes = target.commit([] if keep_text_header else header_lines(parameters))
+
+def _check_paths(source: Path, paths: dict[str, str | Path | None]) -> dict[str, Path]:
+    """Real paths of what will be written: none of them the input, and none twice."""
+    found: dict[str, Path] = {}
+    for what, path in paths.items():
+        if path is None:
+            continue
+        real = Path(os.path.realpath(path))
+        check_target(real, (source,), what)
+        for other, taken in found.items():
+            if real == taken:
+                raise InputError(describe(f"{what} {path}", f"the same file as the {other}", "another file",
+                                          "Choose another name"))
+        found[what] = real
+    return found
+
+
+@contextmanager
+def _kept_if_begun(job: Job) -> Iterator[None]:
+    """Leave a job that has blocks done to a later run, and remove one that has none."""
+    try:
+        yield
+    except BaseException:
+        if not job.done:
+            job.remove()
+        raise
+
+
+class _Task:
+    """One run: what it is given, then what it finds out, in the order of the methods. shown: traces of the report."""
+
+    def __init__(
+        self, source: Source, settings: Settings, spec: SolverSpec, paths: dict[str, Path], given: Wavelet | None,
+        clock: StopWatch,
+    ) -> None:  # fmt: skip
+        self.source, self.settings, self.spec, self.paths, self.clock = source, settings, spec, paths, clock
+        self.layout, self._given = source.layout, given
+        self._sizes = [section.traces.size for section in source.geometry.sections]
+        self._plans = {
+            size: plan_section((self.layout.samples, size), settings.patch, settings.overlap, settings.halo)
+            for size in sorted(set(self._sizes))
+        }
+        self._solve = spec.load()  # what is wrong with a model or a device shows here
+        self.shown: tuple[int, int, int] = (0, 0, 0)
+
+    def plan(self, section: int) -> Plan:
+        """The patches of a section."""
+        return self._plans[self._sizes[section]]
+
+    def facts(self, wavelet: str) -> dict[str, str]:
+        """What the job is begun with."""
+        return self.settings.facts(self.source, self.spec, self._given, wavelet, self.paths.get("misfit"))
+
+    def run(self, job: Job, progress: bool) -> tuple[RunResult, list[dict]]:
+        """All of it but the report; gives what blocks left of the shown traces as well."""
+        targets = self._begin(job)
+        with self.clock("scan"):
+            if not has_plan(job.folder):
+                measure_survey(self.source, self.source.geometry, job.folder, self.settings.skip_bad)
+            survey = load_plan(job.folder)
+        self._prepare(job, targets)
+        with self.clock("wavelet"):
+            nominal = load_wavelet(job.folder)
+            if nominal is None:
+                nominal = self._given or estimate_nominal(
+                    self.source, survey, self.settings.phase, self.settings.polarity)
+                save_wavelet(job.folder, nominal)
+        context, blocks = self._cut(job, survey, targets)
+        resumed = self._work(job, context, blocks, survey, progress)
+        outcome, pieces = self._finish(job, survey, nominal, targets, blocks)
+        outcome.resumed = resumed
+        return outcome, pieces
+
+    def _begin(self, job: Job) -> dict[str, Target]:
+        """The targets, by name; the misfit's comes first, so that the output's name is the last to appear."""
+        targets = {
+            name: open_target(self.layout, self.paths[name], job.path(f"{name}{self.paths[name].suffix}"))
+            for name in ("misfit", "output") if name in self.paths
+        }
+        if not job.resumed:
+            check_room(self.paths["output"], sum(target.room for target in targets.values()), "output")
+        return targets
+
+    def _prepare(self, job: Job, targets: dict[str, Target]) -> None:
+        """Copies with all headers, unless an earlier run has made them, or has already given them their names."""
+        for name, target in targets.items():
+            if target.partial.exists() or not job.done:
+                with self.clock("copy"):
+                    target.prepare()
+            elif f"committing {name}" not in job.facts or not target.path.exists():
+                raise FileError(describe(f"job {job.folder}", f"no {target.partial.name} in it",
+                                         "the samples that its ledger tells of", "Start anew with --restart"))
+
+    def _cut(self, job: Job, survey: SurveyPlan, targets: dict[str, Target]) -> tuple[Context, list[Block]]:
+        """The blocks, as an earlier run has cut them if there was one, and what the workers are told."""
+        settings = self.settings
+        widest = self._plans[max(self._plans)].trace
+        share = share_out(settings.memory, settings.processes, self.layout.samples, widest)
+        columns = job.facts.get("columns")
+        if columns is None or not job.done:
+            every = sum(len(self._plans[size].trace.starts) for size in self._sizes)
+            columns = settings.narrowed(share.columns, every)
+            job.ledger.add(columns=columns)
+        blocks = cut_sections(self._sizes, [self._plans[size].trace for size in self._sizes], columns)
+        self.shown = choose_shown(survey)
+        context = Context(
+            source=self.source,
+            target=targets["output"],
+            misfit=targets.get("misfit"),
+            folder=job.folder,
+            solver=self.spec,
+            patch=settings.patch,
+            overlap=settings.overlap,
+            halo=settings.halo,
+            batch=settings.batch,
+            shown=self.shown if settings.reports else None,
+            threads=settings.threads,
+            solver_bytes=share.solver,
+        )
+        return context, blocks
+
+    def _executor(self, context: Context, advance) -> Executor:
+        settings = self.settings
+        if settings.scheduler is not None:
+            from .cluster import DaskExecutor
+
+            return DaskExecutor(context, settings.scheduler, settings.workers)
+        if settings.workers > 1:
+            return ProcessExecutor(context, settings.workers)
+        return SerialExecutor(context, self._solve, advance)
+
+    def _work(self, job: Job, context: Context, blocks: list[Block], survey: SurveyPlan, progress: bool) -> int:
+        """Have the blocks done that are not; returns the number of those that were."""
+        done = job.done
+        todo = [block for block in blocks if block.number not in done]
+        if not todo:
+            return len(done)
+        live = [int(survey.live[survey.section(b.section)][b.first:b.stop].sum()) for b in blocks]
+        begin, serial = len(job.ledger.records), self.settings.processes == 1
+        with trace_bar(sum(live), progress) as advance, self.clock("work"):
+            advance(sum(live[number] for number in done), 1, 1)
+
+            def begun(block: Block) -> None:
+                job.ledger.add(sync=False, begun=block.number)
+
+            def finish(block: Block, record: dict) -> None:
+                job.ledger.add(**record)
+                if not serial:
+                    advance(live[block.number], 1, 1)
+
+            executor = self._executor(context, lambda block, n, every: advance(live[block.number], n, every))
+            executor.run(todo, begun, finish)
+        self._count_seconds(job.ledger.records[begin:], min(self.settings.workers, len(todo)))
+        return len(done)
+
+    def _count_seconds(self, records: list[dict], workers: int) -> None:
+        """Split the time of the work into stages, as a worker's solving thread saw them.
+
+        The rest is the writing of the last block or, with several workers, what these took to start and to end.
+        """
+        records = [record for record in records if "done" in record]
+        whole = self.clock.take("work")
+        names = {"read": "stood read", "write": "stood write", "gain": "gain", "solve": "solve", "residual": "residual"}
+        stages = {name: sum(r.get(entry, 0.0) for r in records) / workers for name, entry in names.items()}
+        rest = whole - sum(stages.values())
+        stages["write" if workers == 1 else "workers"] = stages["write"] * (workers == 1) + max(0.0, rest)
+        scale = min(1.0, whole / max(sum(stages.values()), 1e-9))  # the records are rounded
+        self.clock.add({name: value * scale for name, value in stages.items()})
+        for name in ("read", "solve", "write"):
+            self.clock.busy[name] = sum(r.get(name, 0.0) for r in records)
+
+    def _finish(
+        self, job: Job, survey: SurveyPlan, nominal: Wavelet, targets: dict[str, Target], blocks: list[Block]
+    ) -> tuple[RunResult, list[dict]]:
+        """Put together what the blocks left, finish the output and give it its name."""
+        tally = Tally(tuple(max(plan.patch[k] for plan in self._plans.values()) for k in (0, 1)))
+        pieces = []
+        for block in blocks:
+            piece = load_arrays(job.piece(block.number))
+            tally.add(piece)
+            if "x" in piece:
+                pieces.append(piece)
+        parameters = describe_run(__version__, nominal, tally, self.spec.model, self.spec.device or "cpu",
+                                  self.settings.batch)
+        lines = [] if self.settings.keep_text_header else header_lines(parameters)
+        with self.clock("write"):
+            for name, target in targets.items():
+                if target.partial.exists():
+                    job.ledger.add(**{f"committing {name}": True})
+                    notes = target.commit(lines)
+                    job.ledger.add(**{f"committed {name}": {"scale": target.scale, "notes": notes}})
+        last = job.facts.get("committed output", {"scale": 1.0, "notes": ["an earlier run gave the output its name"]})
+        live = int(survey.live.sum())
+        layout, geometry = self.layout, self.source.geometry
         outcome = RunResult(
-            output=target.path,
-            report=None if page is None else page.path,
+            output=targets["output"].path,
+            report=None,
             layout=layout,
             wavelet=nominal,
-            kind=survey.geometry.kind,
-            sections=len(survey.geometry.sections),
-            live=int(live.sum()),
-            dead=live.size - int(live.sum()) - len(skipped),
-            skipped=skipped,
+            kind=geometry.kind,
+            sections=len(geometry.sections),
+            live=live,
+            dead=survey.live.size - live - len(survey.bad),
+            skipped=survey.bad,
             backend=tally.backend,
             iterations=tally.iterations,
             status=tally.status,
             residuals=tally.residuals,
             wavelets=tally.wavelets,
             misfit=tally.misfit,
-            scale=target.scale,
+            scale=last["scale"],
             parameters=parameters,
-            seconds=clock.seconds(),
-            warnings=[*layout.warnings, *survey.geometry.notes, *nominal.notes, *tally.warnings(), *notes],
+            seconds=self.clock.seconds(),
+            busy=dict(self.clock.busy),
+            blocks=len(blocks),
+            warnings=[*layout.warnings, *geometry.notes, *nominal.notes, *tally.warnings(), *last["notes"]],
         )
-        if page is not None:
-            from .report import survey_report, write_page
-
-            with clock("report"):
-                write_page(page, survey_report(outcome, survey.text, *shown))
-            outcome.seconds = clock.seconds()
-    return outcome
-
-
-def load_solver(model: str, device: str | None) -> Solve:
-    """The front door with its model loaded once: (y, A0) -> Solution."""
-    from ..reconstruct import check_device, reconstruct
-    from ..tasks import load
-
-    where = None if device is None else check_device(device)
-    return functools.partial(reconstruct, model=load(model, task="deconv"), device=where)
-
-
-def _report_file(report: str | Path, source: Path, output: str | Path) -> AtomicFile:
-    """Everything that could keep a report from being written shows here, before the solve."""
-    require("matplotlib", extra="report")
-    if os.path.realpath(report) == os.path.realpath(output):
-        raise InputError(describe(f"report {report}", "the same file as the output", "another file",
-                                  "Choose another name"))
-    return AtomicFile(report, (source,), room=1 << 22, what="report")
-
-
-def _find_live(survey: Survey, skip_bad: bool) -> tuple[np.ndarray, list[int]]:
-    """Mask [N] of traces to solve, and the numbers (from 1) of those with NaN or Inf."""
-    name, samples = survey.layout.path, survey.layout.samples
-    if samples < _SHORTEST:
-        raise InputError(describe(f"{name}: samples per trace", samples, f"{_SHORTEST} or more",
-                                  "Such traces are too short to hold a wavelet"))
-    dead, bad = survey.scan()
-    numbers = (np.flatnonzero(bad) + 1).tolist()
-    if numbers and not skip_bad:
-        listed = ", ".join(map(str, numbers[:10]))
-        listed += f" and {len(numbers) - 10} more" if len(numbers) > 10 else ""
-        raise InputError(describe(f"{name}", f"NaN or Inf in trace {listed}", "finite samples",
-                                  "Repair these traces, or pass them through unchanged with --skip-bad"))
-    live = ~(dead | bad)
-    if not live.any():
-        raise InputError(describe(f"{name}", f"{live.size} traces, all dead", "one live trace or more",
-                                  "Check the export that made this file"))
-    return live, numbers
-
-
-def _estimate(survey: Survey, live: np.ndarray, phase: str, polarity: int) -> Wavelet:
-    """A wavelet for the whole survey from some of its sections, each divided by its gain."""
-    sections = [s for s in survey.geometry.sections if live[s.traces].any()]
-    chosen = np.linspace(0, len(sections) - 1, min(_LOOKED_AT, len(sections))).round().astype(int)
-    images, masks = [], []
-    for k in chosen:
-        alive = live[sections[k].traces]
-        data = np.where(alive, survey.read(sections[k].traces), np.float32(0))
-        images.append(data / smooth_gain(data, alive))
-        masks.append(alive)
-    samples = survey.layout.samples
-    taps = min(TAPS, samples - 1 + samples % 2)
-    return estimate_wavelet(images, survey.layout.interval, taps, phase, live=masks, polarity=polarity)
+        return outcome, pieces

@@ -10,11 +10,13 @@ from ..errors import require
 
 
 class StopWatch:
-    """Seconds per stage, added up over repeats; `seconds()` includes the total since it was made."""
+    """Seconds per stage, added up over repeats; `seconds()` includes the total since it was made. busy: seconds of what
+    may go on beside something else, and so is in no total."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
         self._stages: dict[str, float] = {}
+        self.busy: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
@@ -28,6 +30,10 @@ class StopWatch:
         """Add seconds measured elsewhere."""
         for stage, seconds in stages.items():
             self._stages[stage] = self._stages.get(stage, 0.0) + seconds
+
+    def take(self, stage: str) -> float:
+        """Forget a stage and return its seconds, to be told in another way."""
+        return self._stages.pop(stage, 0.0)
 
     def seconds(self) -> dict[str, float]:
         """Seconds per stage, and `total`."""

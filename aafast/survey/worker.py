@@ -1,0 +1,191 @@
+"""One worker: reads the blocks that it is given, solves them, writes their cores and what is to be told of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..engine import set_memory_limit
+from ..errors import FileError, describe
+from .blocks import Block, find_halo
+from .job import save_arrays
+from .overlap import WriteBehind, read_ahead
+from .plan import Plan
+from .prepare import SurveyPlan, check_traces, load_plan, load_wavelet
+from .section import BATCH, Part, PartResult, Solve, plan_section, reconstruct_part
+from .solver import SolverSpec
+from .store import Source, Target
+
+OnBatch = Callable[[Block, int, int], None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """Everything that a worker needs, in any process that sees the same files: names and numbers, no handles.
+
+    folder: the job's. patch, overlap, halo: samples, traces. shown: (section, first, stop) whose samples and residual
+    are kept for the report, or None. threads: of torch, None leaves them. solver_bytes: what a solve may hold.
+    """
+
+    source: Source
+    target: Target
+    misfit: Target | None
+    folder: Path
+    solver: SolverSpec
+    patch: tuple[int, int]
+    overlap: tuple[int, int] | None
+    halo: tuple[int, int] | None
+    batch: int = BATCH
+    shown: tuple[int, int, int] | None = None
+    threads: int | None = None
+    solver_bytes: int | None = None
+
+
+class Worker:
+    """A context brought to life: `read`, `solve` and `write` of a block, each of which a thread may have for itself."""
+
+    def __init__(self, context: Context, solve: Solve | None = None) -> None:
+        self.context = context
+        self.survey: SurveyPlan = load_plan(context.folder)
+        self._taps = load_wavelet(context.folder).samples
+        self._solve = solve or context.solver.load()
+        if context.threads is not None:
+            torch.set_num_threads(context.threads)
+        if context.solver_bytes is not None:
+            set_memory_limit(context.solver_bytes)
+
+    def close(self) -> None:
+        """Close the files."""
+        if self.context.solver_bytes is not None:
+            set_memory_limit(None)
+        self.context.source.close()
+        for target in self._targets():
+            target.close()
+
+    def read(self, block: Block) -> tuple[Block, Part | None, float]:
+        """A block's data and how long reading took; None where the block holds no live trace."""
+        start = time.perf_counter()
+        here = self.survey.section(block.section)
+        live, traces = self.survey.live[here], self.survey.traces[here]
+        if not live[block.first:block.stop].any():
+            return block, None, 0.0
+        halo = find_halo(block, self._plan(block).trace)
+        first, stop = halo.first, min(halo.stop, traces.size)
+        at = np.arange(first, stop)
+        before, after = np.flatnonzero(live[:first]), np.flatnonzero(live[stop:])
+        if not live[first] and before.size:
+            at = np.insert(at, 0, before[-1])
+        if not live[stop - 1] and after.size:
+            at = np.append(at, stop + after[0])
+        data = self.context.source.read(traces[at])
+        self._check(data, traces[at], self.survey.checks[here][at])
+        part = Part(np.where(live[at], data, np.float32(0)), at, live[at], first, stop)
+        return block, part, time.perf_counter() - start
+
+    def solve(self, block: Block, part: Part, on_batch: Callable[[int, int], None] | None = None) -> PartResult:
+        """The reconstruction of a block."""
+        start = time.perf_counter()
+        gain = self.survey.gain(block.section).part(part.first, part.stop)
+        seconds = time.perf_counter() - start
+        result = reconstruct_part(
+            part, gain, block, self._plan(block), lambda patches: self._taps, self._solve, self.context.batch, on_batch
+        )
+        result.seconds["gain"] += seconds
+        return result
+
+    def write(self, block: Block, part: Part | None, result: PartResult | None) -> dict:
+        """Write a block's core and its piece to the disk; returns what the ledger says of it."""
+        start = time.perf_counter()
+        here = self.survey.section(block.section)
+        core = slice(block.first, block.stop)
+        alive = self.survey.live[here][core]
+        piece: dict[str, np.ndarray] = {"traces": np.asarray(alive.sum())}
+        if result is not None:
+            traces = self.survey.traces[here][core][alive]
+            self.context.target.write(traces, result.x[:, alive])
+            if self.context.misfit is not None:
+                self.context.misfit.write(traces, result.residual[:, alive])
+            for target in self._targets():
+                target.sync()
+            piece.update(self._piece(block, part, result))
+        save_arrays(self.context.folder / f"block-{block.number:07d}.npz", **piece)
+        return {"done": block.number, "write": round(time.perf_counter() - start, 4)}
+
+    def _piece(self, block: Block, part: Part, result: PartResult) -> dict[str, np.ndarray]:
+        """The small numbers of a block, and of the shown part its samples."""
+        here = slice(*np.searchsorted(part.at, [block.first, block.stop]))
+        data = part.data[:, here]
+        piece = {name: getattr(result, name) for name in ("patches", "iterations", "status", "residuals")}
+        if result.wavelets is not None:
+            piece["wavelets"] = result.wavelets
+        piece["energy"] = np.array([np.square(a, dtype=np.float64).sum() for a in (result.residual, data)])
+        piece["backend"] = np.frombuffer(result.backend.encode(), np.uint8)
+        piece["seconds"] = np.array([result.seconds[name] for name in ("gain", "solve", "residual")])
+        shown = self.context.shown
+        if shown is not None and shown[0] == block.section:
+            first, stop = max(block.first, shown[1]), min(block.stop, shown[2])
+            if first < stop:
+                own = slice(first - block.first, stop - block.first)
+                piece.update(first=np.asarray(first), data=data[:, own], x=result.x[:, own],
+                             residual=result.residual[:, own])
+        return piece
+
+    def _targets(self) -> Iterator[Target]:
+        return (target for target in (self.context.target, self.context.misfit) if target is not None)
+
+    def _check(self, data: np.ndarray, traces: np.ndarray, expected: np.ndarray) -> None:
+        changed = np.flatnonzero(check_traces(data) != expected)
+        if changed.size:
+            raise FileError(describe(
+                f"{self.context.source.layout.path}", f"other samples in trace {traces[changed[0]] + 1} than before",
+                "a file that stays as it is during a run", "Put it back and repeat the command, or add --restart"))
+
+    def _plan(self, block: Block) -> Plan:
+        size = int(self.survey.offsets[block.section + 1] - self.survey.offsets[block.section])
+        context = self.context
+        return _plan((self.survey.samples, size), context.patch, context.overlap, context.halo)
+
+
+_plan = lru_cache(maxsize=4)(plan_section)
+
+
+def work(
+    worker: Worker,
+    blocks: Iterable[Block],
+    begun: Callable[[Block], None],
+    done: Callable[[Block, dict], None],
+    on_batch: OnBatch | None = None,
+) -> None:
+    """Go through blocks: one is solved while the next is read and the last is written.
+
+    begun: called before a block is solved. done: called, in the writing thread, when it is on the disk, with what
+    the ledger is to say, among that the seconds of each stage, and for how long solving stood still before it to
+    wait for reading and for writing.
+    """
+    def write(item: tuple) -> None:
+        block, part, result, seconds = item
+        record = worker.write(block, part, result)
+        done(block, {**record, **{name: round(value, 4) for name, value in seconds.items()}})
+
+    with WriteBehind(write) as behind, closing(read_ahead(map(worker.read, blocks))) as ahead:
+        clock, behind_for = time.perf_counter(), 0.0
+        for block, part, reading in ahead:
+            seconds = {"read": reading, "stood read": time.perf_counter() - clock, "stood write": behind_for}
+            result = None
+            if part is not None:
+                begun(block)
+                report = None if on_batch is None else (lambda n, all_, block=block: on_batch(block, n, all_))
+                result = worker.solve(block, part, report)
+                seconds.update(result.seconds)
+            clock = time.perf_counter()
+            behind.put((block, part, result, seconds))
+            behind_for = time.perf_counter() - clock
+            clock += behind_for
+            block = part = result = None
