@@ -18,8 +18,6 @@
 // its line, or pixels padded to an odd number of chunks.
 #pragma once
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <stdexcept>
 #include <string>
 
@@ -444,12 +442,7 @@ void launch_wide(const Call& call, WideWork<A> work) {
   check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, call.device), "asking the device");
   check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, call.device), "asking the device");
   const WidePlan plan = wide_plan<A, C>(limit);
-  static std::array<std::atomic<bool>, 64> granted{};
-  std::atomic<bool>& known = granted[call.device % granted.size()];
-  if (!known) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes), "loading conv_wide");
-    known = true;
-  }
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.bytes), "loading conv_wide");
   work.cut = cut(call.image);
   work.buffers = plan.buffers;
   work.blocks = blocks_of_sample(call.batch, work.cut.tiles(), plan.groups, processors);

@@ -147,7 +147,7 @@ def test_a_missing_barrier_is_caught(guard, monkeypatch):
         return True
 
     assert len(GUARDS) == 8
-    assert not all(is_right(case, seed) for seed in range(3) for case in cases)
+    assert not all(is_right(case, seed) for case in cases for seed in range(3))
 
 
 def test_tensor_cores_multiply_matrices():

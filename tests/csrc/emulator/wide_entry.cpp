@@ -58,7 +58,13 @@ void run(const Given& g) {
   const i64 parts = i64(cut(size).tiles()) * (g.channels == 64 ? 2 : 4);
   const WideTarget<A> target{Write(g.write), {static_cast<T*>(g.y), image}, {g.bias, 0},
                              {static_cast<const T*>(g.h), image}, norm(0), norm(1), {g.sums, parts * 2 * g.channels}};
+#ifdef ONE_CASE_EACH  // for builds of which there are many
+  constexpr int C = A == Arithmetic::half ? 16 : A == Arithmetic::tf32 ? 48 : 32;
+  if (g.channels != C) throw std::invalid_argument("not built");
+  launch_wide<A, C, Read::gelu>(call, WideWork<A>{source, target, {g.packed, g.packed_stride}, g.status, {}, 1, 1});
+#else
   conv_wide<A>(call, {g.packed, g.packed_stride}, source, target);
+#endif
 }
 
 // One warp: d = a b through load_matrix and mma. a [16, K] and b [8, K] (its columns) as they stand in memory.
