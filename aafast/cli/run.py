@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ._options import pair, positive
 
@@ -35,16 +36,33 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--patch", type=pair, metavar="TxX", help="samples x traces solved at once")
     parser.add_argument("--overlap", type=pair, metavar="TxX", help="what neighbouring patches share")
     parser.add_argument("--batch", type=positive, metavar="N", help="patches solved together")
+    parser.add_argument("--misfit", metavar="FILE", help="also write the data misfit d - W r, as a survey")
+    parser.add_argument("--memory", metavar="SIZE", help="of all processes together, such as 2GB")
+    parser.add_argument("--workers", type=positive, metavar="N", help="processes of this machine (default: 1)")
+    parser.add_argument("--scheduler", metavar="tcp://HOST:PORT",
+                        help="give the work to a Dask cluster that sees the same files")
+    parser.add_argument("--restart", action="store_true", help="throw away what an earlier run of this output left")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no summary")
     parser.set_defaults(command=command)
 
 
 def command(arguments: argparse.Namespace) -> int:
     """Call `aafast.survey.run` and print what it did."""
+    given = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch", "workers", "memory", "misfit")}
+    try:
+        result = _run(arguments, {name: value for name, value in given.items() if value is not None})
+    except BaseException:
+        _tell_of_job(arguments.output)
+        raise
+    if not arguments.quiet:
+        print(result.summary())
+    return 0
+
+
+def _run(arguments: argparse.Namespace, given: dict):
     from ..survey import run
 
-    sizes = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch")}
-    result = run(
+    return run(
         arguments.input,
         arguments.output,
         wavelet=arguments.wavelet,
@@ -56,9 +74,17 @@ def command(arguments: argparse.Namespace) -> int:
         phase=arguments.phase,
         polarity=1 if arguments.polarity == "normal" else -1,
         sample_interval=arguments.sample_interval,
+        scheduler=arguments.scheduler,
+        restart=arguments.restart,
         progress=not arguments.quiet,
-        **{name: size for name, size in sizes.items() if size is not None},
+        **given,
     )
-    if not arguments.quiet:
-        print(result.summary())
-    return 0
+
+
+def _tell_of_job(output: str) -> None:
+    """Say that the same command goes on, where blocks are done."""
+    from ..survey.job import count_done
+
+    done = count_done(output)
+    if done:
+        print(f"aafast: note: {done} blocks are done; the same command goes on from there", file=sys.stderr)

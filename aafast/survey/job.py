@@ -105,6 +105,11 @@ def job_folder(output: Path) -> Path:
     return output.parent / f"{_stem(output)}{_SUFFIX}"
 
 
+def count_done(output: str | Path) -> int:
+    """Blocks that wait in the job of an output; 0 where there is none."""
+    return sum(1 for _ in job_folder(Path(os.path.realpath(output))).glob("block-*.npz"))
+
+
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """An npz file that appears under its name only when it is whole, and is on the disk then. Raises FileError."""
     part = path.with_name(path.name + ".part")

@@ -14,6 +14,8 @@ from .solver import SolverSpec
 from .store import Source
 from .wavelet import Wavelet
 
+_FEWEST = 4  # columns of a block, of which one more is solved for its neighbour
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -43,8 +45,8 @@ class Settings:
         return None if self.processes == 1 else max(1, torch.get_num_threads() // self.processes)
 
     def narrowed(self, columns: int, every: int) -> int:
-        """Columns of a block, so that of all columns each of several workers gets a few blocks."""
-        return columns if self.workers == 1 else max(1, min(columns, every // (4 * self.workers)))
+        """Columns of a block, so that of all columns each of several workers gets a few blocks, none of them tiny."""
+        return columns if self.workers == 1 else min(columns, max(_FEWEST, every // (4 * self.workers)))
 
     def facts(
         self, source: Source, spec: SolverSpec, given: Wavelet | None, wavelet: str, misfit: Path | None
