@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 _FEWEST = 4  # traces that an inline must hold, in the median, before a file counts as 3D
+_REPEATED = 0.01  # of the traces: so many may repeat a pair of numbers before these form no grid
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,19 @@ class Geometry:
 def find_geometry(inline: np.ndarray, crossline: np.ndarray, cdp: np.ndarray) -> Geometry:
     """Sort traces into sections by the numbers in their headers [N]: inline (189), crossline (193), CDP (21).
 
-    A survey is 3D where both numbers vary, no pair occurs twice and inlines hold several traces; each
+    A survey is 3D where both numbers vary, hardly any pair occurs twice and inlines hold several traces; each
     inline is then a section, its traces in file order, whether the file is sorted by inline or by crossline
     and whichever traces are missing. Anything else is one line in file order (old files keep other things
     in these bytes).
     """
+    inline, crossline, cdp = (np.asarray(a, np.int64) for a in (inline, crossline, cdp))
     count = inline.size
-    pairs = np.stack([inline, crossline], 1)
     lines, size = np.unique(inline, return_counts=True)
     if lines.size < 2 or np.unique(crossline).size < 2:
         return Geometry("2D", (_one_line("line", cdp),))
-    if len(np.unique(pairs, axis=0)) < count or np.median(size) < _FEWEST:
+    pairs = (inline - inline.min()).astype(np.uint64) << np.uint64(32) | (crossline - crossline.min()).astype(np.uint64)
+    repeated = count - np.unique(pairs).size
+    if repeated > _REPEATED * count or np.median(size) < _FEWEST:
         note = "inline and crossline numbers form no grid: solved as one line in file order"
         return Geometry("irregular", (_one_line("line in file order", cdp),), (note,))
     order = np.argsort(inline, kind="stable")
@@ -54,7 +57,8 @@ def find_geometry(inline: np.ndarray, crossline: np.ndarray, cdp: np.ndarray) ->
         Section(f"inline {inline[traces[0]]}", "crossline", traces, crossline[traces])
         for traces in np.split(order, cuts)
     )
-    return Geometry("3D", sections)
+    notes = (f"{repeated} traces repeat inline and crossline numbers: solved beside the first",) if repeated else ()
+    return Geometry("3D", sections, notes)
 
 
 def _one_line(title: str, cdp: np.ndarray) -> Section:
