@@ -1,1 +1,1 @@
-"""Triton kernels, packaged as aafast.kernels; each file is self-contained and never imports aafast."""
+"""Triton kernels, packaged as aafast.kernels; they import one another at most, never the rest of aafast."""

@@ -1,0 +1,115 @@
+"""What the convolutions have in common: GELU, the operands of a tap, and what is done with a finished tile.
+
+Wide images are [B, H W, C] of float16 or float32, C padded to a power of two; tiles are runs of pixels, cut by the
+size of the image alone, so that a sample's bits depend on nothing beside it.
+"""
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+TAPS = 16  # nine, padded to what a product of tensor cores takes
+
+
+@triton.jit
+def gelu(u):
+    return 0.5 * u * (1.0 + tl.erf(u * 0.7071067811865476))
+
+
+@triton.jit
+def gelu_slope(u):
+    return 0.5 + 0.5 * tl.erf(u * 0.7071067811865476) + 0.3989422804014327 * u * tl.exp(-0.5 * u * u)
+
+
+@triton.jit
+def tap_values(x_ptr, pixel, row, column, H, W, first, TAP: tl.constexpr, CHANNELS: tl.constexpr, PART: tl.constexpr):
+    """PART channels from `first` on of the pixels [n] moved by one tap, zero outside: [n, PART]. x: [H W, CHANNELS]."""
+    dy: tl.constexpr = TAP // 3 - 1
+    dx: tl.constexpr = TAP % 3 - 1
+    inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
+    c = first + tl.arange(0, PART)
+    return tl.load(x_ptr + (pixel + (dy * W + dx))[:, None] * CHANNELS + c[None, :], mask=inside[:, None], other=0.0)
+
+
+@triton.jit
+def patches(plane_ptr, pixel, row, column, H, W, scale, TAPS: tl.constexpr):
+    """Nine neighbours of each pixel of one plane [H, W] times `scale`, zero outside: [n, TAPS]."""
+    tap = tl.arange(0, TAPS)
+    dy = tap // 3 - 1
+    dx = tap % 3 - 1
+    near_row = row[:, None] + dy[None, :]
+    near_column = column[:, None] + dx[None, :]
+    inside = (near_row >= 0) & (near_row < H) & (near_column >= 0) & (near_column < W) & (tap < 9)[None, :]
+    return tl.load(plane_ptr + pixel[:, None] + (dy * W + dx)[None, :], mask=inside, other=0.0) * scale
+
+
+@triton.jit
+def finish_tile(
+    values,
+    y_ptr,
+    activated_ptr,
+    bias_ptr,
+    h_ptr,
+    affine_ptr,
+    parts_ptr,
+    pixel,
+    inside,
+    channels,
+    C: tl.constexpr,
+    dtype: tl.constexpr,
+):
+    """values [n, C] float32 plus bias, times GELU'(a h + b) where h is given: stored as y, and GELU of it as
+    `activated`; parts [2, C]: sums over the pixels of y, and of y h, or of y^2 without h.
+
+    affine: [2, C], a and b, or None where they are 1 and 0; pointers are those of this sample, None where not wanted.
+    """
+    c = tl.arange(0, C)
+    at = pixel[:, None] * C + c[None, :]
+    within = inside[:, None]
+    if bias_ptr is not None:
+        values += tl.load(bias_ptr + c, mask=c < channels, other=0.0)[None, :]
+    if h_ptr is not None:
+        h = tl.load(h_ptr + at, mask=within, other=0.0).to(tl.float32)
+        u = h
+        if affine_ptr is not None:
+            u = tl.load(affine_ptr + c)[None, :] * h + tl.load(affine_ptr + C + c)[None, :]
+        values *= gelu_slope(u)
+    # What is stored is what is summed and activated: the statistics are those of the values that are normalised.
+    stored = values.to(dtype)
+    if y_ptr is not None:
+        tl.store(y_ptr + at, stored, mask=within)
+    seen = stored.to(tl.float32)
+    if activated_ptr is not None:
+        tl.store(activated_ptr + at, gelu(seen).to(dtype), mask=within)
+    if parts_ptr is not None:
+        seen = tl.where(within, seen, 0.0)
+        tl.store(parts_ptr + c, tl.sum(seen, 0))
+        if h_ptr is not None:
+            tl.store(parts_ptr + C + c, tl.sum(seen * h, 0))
+        else:
+            tl.store(parts_ptr + C + c, tl.sum(seen * seen, 0))
+
+
+@triton.jit
+def of_sample(ptr, sample, stride):
+    """The address of a sample's row, None where there is none."""
+    if ptr is None:
+        return None
+    else:
+        return ptr + sample * stride
+
+
+def block(half: bool, precision: str) -> int:
+    """Pixels of a tile: 64 float32 channels take twice the registers of float16."""
+    return 128 if half else 64
+
+
+def part(channels: int, half: bool, precision: str) -> int:
+    """Channels multiplied at a time."""
+    return min(channels, 64 if half else 32 if precision == "tf32" else 16)
+
+
+def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any], warps: int = 4) -> None:
+    """Start a one-dimensional grid on the current device and stream."""
+    kernel[(programs,)](*arguments, **constants, num_warps=warps)

@@ -1,0 +1,95 @@
+"""3x3 convolution of a wide image in Triton: nine products of a tile's shifted pixels with the taps' weights.
+
+The input is read as it is, once a tap, mostly from caches: GroupNorm and GELU are applied beforehand, once a value.
+The same kernel serves forward (bias, partial sums of GroupNorm, GELU of layers without GroupNorm) and the input's
+gradient (weights turned, times GELU', partial sums of GroupNorm's backward pass).
+"""
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+from .conv_tile import block, finish_tile, of_sample, part, tap_values
+
+
+@triton.jit(do_not_specialize=["H", "W", "tiles", "channels", "bias_stride"])
+def conv_wide_kernel(
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    h_ptr,
+    affine_ptr,
+    status_ptr,
+    y_ptr,
+    activated_ptr,
+    parts_ptr,
+    H,
+    W,
+    tiles,
+    channels,
+    weight_stride,
+    bias_stride,
+    h_stride,
+    affine_stride,
+    y_stride,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    PART: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """x: [B, H W, INPUTS]; weight: [S, 9, INPUTS, OUTPUTS]; bias: [S, channels]; h: [B, H W, OUTPUTS];
+    affine: [B, 2, OUTPUTS]; y, activated: [B, H W, OUTPUTS]; parts: [B, tiles, 2, OUTPUTS]. Grid B * tiles.
+
+    Strides are those of samples, 0 where shared; PART channels of the input are multiplied at a time.
+    """
+    sample = (tl.program_id(0) // tiles).to(tl.int64)
+    tile = tl.program_id(0) % tiles
+    if status_ptr is not None:
+        if tl.load(status_ptr + sample) != 0:
+            return
+    pixel = tile * BLOCK + tl.arange(0, BLOCK)
+    row = pixel // W
+    column = pixel - row * W
+    x_ptr += sample * H * W * INPUTS
+    depth = tl.arange(0, PART)
+    to = tl.arange(0, OUTPUTS)
+    weight_ptr += sample * weight_stride + depth[:, None] * OUTPUTS + to[None, :]
+
+    # Unrolled, with the next operands on their way while two are multiplied.
+    PARTS: tl.constexpr = INPUTS // PART
+    values = tl.zeros((BLOCK, OUTPUTS), tl.float32)
+    x = tap_values(x_ptr, pixel, row, column, H, W, 0, 0, INPUTS, PART)
+    weight = tl.load(weight_ptr)
+    for step in tl.static_range(9 * PARTS):
+        if step + 1 < 9 * PARTS:
+            first = (step + 1) % PARTS * PART
+            next_x = tap_values(x_ptr, pixel, row, column, H, W, first, (step + 1) // PARTS, INPUTS, PART)
+            next_weight = tl.load(weight_ptr + (step + 1) * PART * OUTPUTS)
+        values = tl.dot(x, weight, values, input_precision=PRECISION)
+        if step + 1 < 9 * PARTS:
+            x = next_x
+            weight = next_weight
+
+    row_of_parts = (sample * tiles + tile) * 2 * OUTPUTS
+    finish_tile(
+        values,
+        of_sample(y_ptr, sample, y_stride),
+        of_sample(activated_ptr, sample, H * W * OUTPUTS),
+        of_sample(bias_ptr, sample, bias_stride),
+        of_sample(h_ptr, sample, h_stride),
+        of_sample(affine_ptr, sample, affine_stride),
+        of_sample(parts_ptr, row_of_parts, 1),
+        pixel,
+        pixel < H * W,
+        channels,
+        OUTPUTS,
+        x_ptr.dtype.element_ty,
+    )
+
+
+def constants(inputs: int, outputs: int, half: bool, precision: str) -> dict[str, Any]:
+    """Compile-time arguments for these padded channel counts."""
+    operands = {"PART": part(inputs, half, precision), "BLOCK": block(half, precision), "PRECISION": precision}
+    return {"INPUTS": inputs, "OUTPUTS": outputs, **operands}
