@@ -8,6 +8,7 @@ import os
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from ..errors import BackendError, describe
 
@@ -38,3 +39,8 @@ def call(function: str, dtype: torch.dtype, *arguments: int | float | bool | tup
         raise BackendError(
             describe(f"function {function}", error, "its launch to be accepted", "Use backend='eager'")
         ) from error
+
+
+def where(tensor: Tensor) -> tuple[int, int]:
+    """Where the CUDA functions run for a tensor: its device, and the stream that torch uses there now."""
+    return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream

@@ -22,7 +22,7 @@ def correlate_planes(x: Tensor, kernel: Tensor, backend: str = "auto") -> Tensor
     Args:
         x: images [B, C, H, W], float32 or float64, contiguous or not.
         kernel: [1 or B, 1 or C, K, K], K odd (it may exceed H and W), dtype and device of x.
-        backend: auto, eager or cpp.
+        backend: auto, eager, cpp or cuda.
 
     Returns:
         [B, C, H, W], in units of x times kernel.
@@ -46,7 +46,7 @@ def correlate_separable(x: Tensor, column: Tensor, row: Tensor, backend: str = "
         x: images [B, C, H, W], float32 or float64, contiguous or not.
         column: factor along H, [1 or B, 1 or C, K], K odd, dtype and device of x.
         row: factor along W, shape of column.
-        backend: auto, eager or cpp.
+        backend: auto, eager, cpp or cuda.
 
     Returns:
         [B, C, H, W], in units of x times column times row.
@@ -223,5 +223,23 @@ def _separable_cpp(x: Tensor, column: Tensor, row: Tensor, out: Tensor) -> None:
     )
 
 
-_PLANES = _dispatch.register("correlate_planes", {"eager": _planes_eager, "cpp": _planes_cpp})
-_SEPARABLE = _dispatch.register("correlate_separable", {"eager": _separable_eager, "cpp": _separable_cpp})
+def _planes_cuda(x: Tensor, kernel: Tensor, out: Tensor) -> None:
+    sample, channel = _strides(kernel)
+    kernels = ((kernel.data_ptr(), sample), channel)
+    addresses = (x.data_ptr(), 0, _native.where(x), out.data_ptr())
+    _native.call("correlate_planes_cuda", x.dtype, *x.shape, kernel.shape[-1], *kernels, False, *addresses)
+
+
+def _separable_cuda(x: Tensor, column: Tensor, row: Tensor, out: Tensor) -> None:
+    size = (*x.shape, column.shape[-1])
+    scratch = x.new_empty(_native.load()[0].correlate_separable_cuda_scratch(*size))
+    sample, channel = _strides(column)
+    kernels = ((column.data_ptr(), sample), row.data_ptr(), channel)
+    addresses = (x.data_ptr(), 0, _native.where(x), scratch.data_ptr(), out.data_ptr())
+    _native.call("correlate_separable_cuda", x.dtype, *size, *kernels, False, *addresses)
+
+
+_PLANES = _dispatch.register("correlate_planes", {"eager": _planes_eager, "cpp": _planes_cpp, "cuda": _planes_cuda})
+_SEPARABLE = _dispatch.register(
+    "correlate_separable", {"eager": _separable_eager, "cpp": _separable_cpp, "cuda": _separable_cuda}
+)

@@ -19,7 +19,7 @@ def correlate_time(x: Tensor, kernel: Tensor, backend: str = "auto") -> Tensor:
     Args:
         x: sections [B, 1, T, X] of T time samples and X traces, float32 or float64, contiguous or not.
         kernel: [1, K] for all samples or [B, K], K odd (it may exceed T), dtype and device of x.
-        backend: auto, eager or cpp.
+        backend: auto, eager, cpp or cuda.
 
     Returns:
         [B, 1, T, X], in units of x times kernel.
@@ -43,7 +43,7 @@ def correlate_time_kernel(g: Tensor, x: Tensor, taps: int, backend: str = "auto"
         g: sections [B, 1, T, X], float32 or float64, contiguous or not.
         x: sections, shape, dtype and device of g.
         taps: number of lags, odd; it may exceed T.
-        backend: auto, eager or cpp.
+        backend: auto, eager, cpp or cuda.
 
     Returns:
         [B, taps], in units of g times x.
@@ -197,5 +197,24 @@ def _kernel_cpp(g: Tensor, x: Tensor, out: Tensor) -> None:
     _native.call("correlate_time_kernel_cpu", g.dtype, *size, *addresses, torch.get_num_threads())
 
 
-_TIME = _dispatch.register("correlate_time", {"eager": _time_eager, "cpp": _time_cpp})
-_KERNEL = _dispatch.register("correlate_time_kernel", {"eager": _kernel_eager, "cpp": _kernel_cpp})
+def _time_cuda(x: Tensor, kernel: Tensor, out: Tensor) -> None:
+    batch, _, time, traces = x.shape
+    sets, taps = kernel.shape
+    row = (kernel.data_ptr(), taps if sets > 1 else 0)
+    size = (batch, time, traces, taps)
+    _native.call(
+        "correlate_time_cuda", x.dtype, *size, row, False, False, x.data_ptr(), 0, _native.where(x), out.data_ptr()
+    )
+
+
+def _kernel_cuda(g: Tensor, x: Tensor, out: Tensor) -> None:
+    batch, _, time, traces = g.shape
+    size = (batch, time, traces, out.shape[1])
+    addresses = (g.data_ptr(), x.data_ptr(), 0, _native.where(x), out.data_ptr())
+    _native.call("correlate_time_kernel_cuda", g.dtype, *size, False, *addresses)
+
+
+_TIME = _dispatch.register("correlate_time", {"eager": _time_eager, "cpp": _time_cpp, "cuda": _time_cuda})
+_KERNEL = _dispatch.register(
+    "correlate_time_kernel", {"eager": _kernel_eager, "cpp": _kernel_cpp, "cuda": _kernel_cuda}
+)

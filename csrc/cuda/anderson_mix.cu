@@ -2,13 +2,7 @@
 // Each block sums its share of the new Gram row; after the barrier every block adds the shares in the same
 // order, solves the same small system and mixes its share of the sample, so no second launch and no atomic is
 // needed.
-#include <algorithm>
-#include <array>
-#include <atomic>
-#include <cmath>
-
-#include "aafast/anderson_mix.h"
-#include "launch.cuh"
+#include "mixing.cuh"
 
 namespace aafast {
 namespace {
@@ -16,61 +10,15 @@ namespace {
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int kSums = kMaxRows + 1;  // <G_i, G_newest> for every valid row, then ||F_newest||^2
-constexpr int kSide = kMaxRows + 1;  // bordered system
-constexpr int kStride = kSide + 2;   // one right-hand side; an odd row length keeps lanes on different banks
-constexpr int kMaxCluster = 8;       // the largest cluster every device accepts
-constexpr i64 kBlockShare = 2048;    // elements of a sample worth a block of their own
 
 template <class T>
 struct MixShared {
   T warp_sums[kWarps][kSums];
   double sums[kSums];
-  double A[kSide][kStride];
-  double solution[kSide];
+  Bordered system;
   T f_weight[kMaxRows];
   T x_weight[kMaxRows];
 };
-
-template <class T>
-__device__ __forceinline__ T warp_sum(T v) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) v += __shfl_xor_sync(kAllLanes, v, offset);
-  return v;
-}
-
-// Solves A v = b by one warp, lane r owning row r of [A | b]: Gauss-Jordan, each column's pivot the largest
-// entry among the rows not yet used. Returns false where a pivot is exactly zero; a NaN is carried into the
-// answer. A: [side, kStride] shared, destroyed; solution: [side] shared.
-__device__ __forceinline__ bool warp_solve(double (*A)[kStride], int side, int lane, double* solution) {
-  bool used = lane >= side;
-  int column = 0;
-  for (int k = 0; k < side; ++k) {
-    __syncwarp();
-    double best = used ? -1.0 : fabs(A[lane][k]);
-    if (best != best) best = INFINITY;
-    int pivot = lane;
-#pragma unroll
-    for (int offset = kWarp / 2; offset > 0; offset /= 2) {
-      const double other = __shfl_xor_sync(kAllLanes, best, offset);
-      const int lane_of_other = __shfl_xor_sync(kAllLanes, pivot, offset);
-      if (other > best || (other == best && lane_of_other < pivot)) {
-        best = other;
-        pivot = lane_of_other;
-      }
-    }
-    if (best == 0.0) return false;
-    if (lane == pivot) {
-      used = true;
-      column = k;
-    } else if (lane < side) {
-      const double factor = A[lane][k] / A[pivot][k];
-      for (int c = k + 1; c <= side; ++c) A[lane][c] -= factor * A[pivot][c];
-    }
-  }
-  if (lane < side) solution[column] = A[lane][side] / A[lane][column];
-  __syncwarp();
-  return true;
-}
 
 // Rows: compile-time bound on count, so that the sums live in registers. blocks: cluster size.
 template <class T, int Rows>
@@ -125,21 +73,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     return i == s.newest ? shared.sums[j] : j == s.newest ? shared.sums[i] : double(gram_in[i * s.slots + j]);
   };
   if (warp == 0) {
-    const int side = s.count + 1;
-    if (lane < side) {
-      double mean = 0.0;
-      for (int i = 0; i < s.count; ++i) mean += entry(i, i) / s.count;
-      const double ridge = rule.relative ? rule.ridge * mean : rule.ridge;
-      for (int c = 0; c < side; ++c) {
-        const bool border = lane == 0 || c == 0;
-        const double diagonal = lane == c ? ridge : 0.0;
-        shared.A[lane][c] = border ? double(lane != c) : entry(lane - 1, c - 1) + diagonal;
-      }
-      shared.A[lane][side] = double(lane == 0);
-    }
-    const bool solved = warp_solve(shared.A, side, lane, shared.solution);
+    const double w = mix_weight(shared.system, s.count, s.newest, rule.ridge, rule.relative, lane, entry);
     if (lane < s.slots) {
-      const double w = lane >= s.count ? 0.0 : solved ? shared.solution[lane + 1] : double(lane == s.newest);
       const double alpha = double(T(w));
       shared.f_weight[lane] = T(rule.beta * alpha);
       shared.x_weight[lane] = T((1.0 - rule.beta) * alpha);
@@ -170,33 +105,11 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (thread == 1) out.norms[2 * sample + 1] = T(shared.sums[Rows]);
 }
 
-// Blocks that share one sample: a function of its length alone, so that a sample's answer does not depend on
-// how many others there are.
-int blocks_for(i64 length) {
-  int blocks = 1;
-  while (blocks < kMaxCluster && blocks * kBlockShare < length) blocks *= 2;
-  return blocks;
-}
-
-// Whether the code that runs on `device` was compiled for clusters. Code translated from older PTX was not,
-// on whatever device it runs.
-template <class Kernel>
-bool has_clusters(Kernel kernel, int device) {
-  static std::array<std::atomic<int>, 64> known{};
-  std::atomic<int>& slot = known[device % known.size()];
-  if (slot == 0) {
-    cudaFuncAttributes attributes;
-    check(cudaFuncGetAttributes(&attributes, kernel), "loading anderson_mix");
-    slot = attributes.ptxVersion >= 90 ? 2 : 1;
-  }
-  return slot == 2;
-}
-
 template <class T, int Rows>
 void launch(const MixInputs<T>& in, const MixShape& s, const MixRule& rule, int device, void* stream,
             double* scratch, const MixOutputs<T>& out) {
   const auto kernel = anderson_mix_kernel<T, Rows>;
-  const int blocks = has_clusters(kernel, device) ? blocks_for(s.length) : 1;
+  const int blocks = has_clusters(kernel, device, "loading anderson_mix") ? blocks_for(s.length) : 1;
   cudaLaunchAttribute cluster = {};
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim.x = blocks;

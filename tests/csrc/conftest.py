@@ -19,7 +19,12 @@ class OnDevice:
 
     def __getattr__(self, name: str) -> Callable:
         function = getattr(self.module, name)
-        return lambda *args: function(*(self.device if arg is CPU_INDEX else arg for arg in args))
+        return lambda *args: function(*map(self._placed, args))
+
+    def _placed(self, arg: object) -> object:
+        if isinstance(arg, tuple) and arg and arg[0] is CPU_INDEX:  # (device, stream)
+            return (self.device, *arg[1:])
+        return self.device if arg is CPU_INDEX else arg
 
 
 CPU_INDEX = torch.empty(0).get_device()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import subprocess
 import sysconfig
 import threading
@@ -19,18 +20,31 @@ EMULATOR = ROOT / "tests" / "csrc" / "emulator"
 NATIVE = ROOT / "tests" / "csrc" / "native"
 CACHE = ROOT / "build" / "tests"
 CUDA = sorted(CSRC.glob("cuda/*.cu"))
-# The operations that have a CUDA half, without the CPU engine.
-TWINS = [path for path in sorted(CSRC.glob("cpu/*.cpp")) if (CSRC / "cuda" / f"{path.stem}.cu").exists()]
-SOURCES = [CSRC / "module.cpp", CSRC / "engine_cuda.cpp", *TWINS, *CUDA]
-
+BINDINGS = [CSRC / "module.cpp", *sorted(CSRC.glob("*_cuda.cpp"))]
+TWINS = [CSRC / "cpu" / f"{op}.cpp" for op in ("anderson_mix", "z_step")]  # what module.cpp binds without the engine
+SOURCES = [*BINDINGS, *TWINS, *CUDA]
+HEADERS = [*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh"), *EMULATOR.glob("*.h"), *NATIVE.glob("*.h")]
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # two threads may want one object
 
 
+def included(source: str) -> list[Path]:
+    """The project's headers that a source text includes, and those that they do; by name, so rather too many."""
+    found: dict[Path, None] = {}
+    texts = [source]
+    while texts:
+        for name in re.findall(r'^\s*#\s*include\s*["<]([^">]+)[">]', texts.pop(), re.MULTILINE):
+            for path in HEADERS:
+                if path not in found and path.as_posix().endswith(f"/{name}"):
+                    found[path] = None
+                    texts.append(path.read_text())
+    return sorted(found)
+
+
 def cached(command: list[str], source: str, suffix: str) -> tuple[Path, str]:
     """Run a compiler on a source text once; `@in` and `@out` are its files. Returns output and messages."""
-    headers = sorted([*CSRC.rglob("*.h"), *CSRC.rglob("*.cuh"), *EMULATOR.glob("*.h"), *NATIVE.glob("*.h")])
-    digest = hashlib.sha256("\0".join([*command, source, *(path.read_text() for path in headers)]).encode())
+    texts = [*command, source, *(path.read_text() for path in included(source))]
+    digest = hashlib.sha256("\0".join(texts).encode())
     CACHE.mkdir(parents=True, exist_ok=True)
     out = CACHE / f"{digest.hexdigest()[:32]}{suffix}"
     messages = out.with_suffix(".txt")
@@ -52,10 +66,23 @@ def _compile(command: list[str], source: str, suffix: str, out: Path, messages: 
     os.replace(fresh, out)
 
 
+def _folder(headers: dict[str, str]) -> Path:
+    """A folder that holds these headers, named by what is in them."""
+    digest = hashlib.sha256("\0".join(word for item in sorted(headers.items()) for word in item).encode())
+    folder = CACHE / f"headers-{digest.hexdigest()[:32]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in headers.items():
+        fresh = folder / f"{name}.{os.getpid()}.{threading.get_ident()}"
+        fresh.write_text(text)
+        os.replace(fresh, folder / name)
+    return folder
+
+
 def emulated_module(replaced: dict[str, str] | None = None) -> ModuleType:
-    """The native module with its CUDA half run on the CPU; `replaced` maps file names to other texts."""
+    """The native module with its CUDA half run on the CPU; `replaced` maps names of its files to other texts."""
     import pybind11
 
+    replaced = replaced or {}
     flags = ["-std=c++17", "-O1", "-fPIC", "-fopenmp", "-ffp-contract=off", "-w", "-fvisibility=hidden"]
     flags += [
         "-DAAFAST_WITH_CUDA=1",
@@ -66,10 +93,16 @@ def emulated_module(replaced: dict[str, str] | None = None) -> ModuleType:
         f"-I{CSRC / 'cuda'}",
     ]
     flags += [f"-I{pybind11.get_include()}", f"-I{sysconfig.get_path('include')}"]
-    command = ["g++", *flags, "-x", "c++", "-c", "-o", "@out", "@in"]
-    texts = [(replaced or {}).get(path.name, path.read_text()) for path in SOURCES]
+
+    def compiled(path: Path) -> Path:
+        text = replaced.get(path.name, path.read_text())
+        headers = {path.name: path.read_text() for path in included(text) if path.suffix == ".cuh"}
+        # A header finds its neighbours beside it: where one is replaced, all stand together elsewhere.
+        first = [f"-I{_folder(headers | replaced)}"] if headers.keys() & replaced.keys() else []
+        return cached(["g++", *first, *flags, "-x", "c++", "-c", "-o", "@out", "@in"], text, ".o")[0]
+
     with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(lambda text: cached(command, text, ".o")[0], texts))
+        objects = list(pool.map(compiled, SOURCES))
     link = ["g++", "-shared", "-fopenmp", *map(str, objects), "-o", "@out"]
     library, _ = cached(link, "", ".so")
     # A name of its own for each: pybind11 hands out one module per name.

@@ -23,8 +23,8 @@ struct Where {
 
 // Seeds of the misfit scale / 2 (sum (y_hat - y)^2 + gamma sum f^2), y_hat = nominal + f: see pointwise.h. f + linear
 // stands for f where linear is given. d_nominal or d_f may be null where it is not wanted.
-//   Python: additive_seeds_cuda(batch, channels, pixels, f_channels, scale, gamma, nominal, f, linear, y, status, where,
-//   d_nominal, d_f)
+//   Python: additive_seeds_cuda(batch, channels, pixels, f_channels, scale, gamma, nominal, f, linear, y, status,
+//   where, d_nominal, d_f)
 struct AdditiveSeeds {
   i64 batch;
   int channels;  // C
@@ -50,7 +50,8 @@ void haze_seeds_cuda(i64 batch, i64 length, float scale, float gamma, const floa
 
 // One pass over a sample: g = towards + extra + pull (z - x); z <- keep z - lr g / (|g| + eps);
 // point = c - step (c - z) with the new z, c = x - start where start is given, else x. Everything [B, length].
-//   Python: z_point_cuda(batch, length, pull, keep, lr, eps, step, towards, extra, x, start, status, where, z, point)
+//   Python: z_point_cuda(batch, length, pull, keep, lr, eps, step, towards, extra, x, start, status, where, z,
+//   point)
 struct ZRule {
   double pull;  // scale * lam, scale as for the seeds
   double keep;  // 1 - lr * weight_decay
