@@ -195,7 +195,9 @@ def _samples(path: Path, head: bytes, word: str, revision: int) -> int:
 def _text_around(path: Path, head: bytes, word: str, revision: int, size: int, stride: int) -> tuple[int, int]:
     """Extended text headers, and bytes of text after the traces."""
     extended, = struct.unpack(word + "h", head[3504:3506])
-    if revision == 0 and (size - TEXT - BINARY - TEXT * extended) % stride and not (size - TEXT - BINARY) % stride:
+    whole = size - TEXT - BINARY
+    rest = whole - TEXT * extended
+    if revision == 0 and not whole % stride and (extended < 0 or rest < stride or rest % stride):
         extended = 0  # this revision knows no such headers, and without them the file is whole
     if extended < 0:
         raise FormatError(describe(f"{path}: extended text headers at byte 3505",
