@@ -108,6 +108,10 @@ class Survey:
             digest.update(self._records(place, place + 1))
         return digest.hexdigest()
 
+    def head(self) -> np.ndarray:
+        """Everything before the first trace: bytes uint8."""
+        return self._pread(0, self.layout.data, 0, 0)
+
     def records(self, first: int, stop: int) -> np.ndarray:
         """Traces first to stop - 1 as they stand in the file, header and samples: bytes [n, stride] uint8."""
         return self._records(first, stop)

@@ -1,0 +1,35 @@
+"""`aafast compare`: how two surveys differ."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add `compare`."""
+    parser = commands.add_parser(
+        "compare",
+        help="say how two SEG-Y surveys differ",
+        description="Compare samples and headers of two SEG-Y surveys, whatever their formats, trace by trace. "
+                    "Exit code 0 where they agree, 1 where they do not.",
+    )
+    parser.add_argument("a", metavar="A", help="SEG-Y file")
+    parser.add_argument("b", metavar="B", help="SEG-Y file")
+    parser.add_argument("--tolerance", type=float, default=0.0, metavar="X",
+                        help="largest difference allowed, over the largest sample of A (default: 0)")
+    parser.add_argument("--headers", action="store_true", help="headers must agree as well")
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(command=command)
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """Call `aafast.survey.compare_surveys` and print what it found."""
+    import json
+
+    from ..survey.compare import check_tolerance, compare_surveys
+
+    check_tolerance(arguments.tolerance)
+    found = compare_surveys(arguments.a, arguments.b)
+    agree = found.is_within(arguments.tolerance, arguments.headers)
+    print(json.dumps({**found.as_dict(), "agree": agree}) if arguments.json else found.summary())
+    return 0 if agree else 1
