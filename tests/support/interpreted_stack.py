@@ -37,7 +37,7 @@ class Case(NamedTuple):
 
 CASES = [
     Case([2, 16, 16, 1], [False, True], "single", images=(1, 1)),
-    Case([1, 16, 16, 3], [True, True], "single", (8, 8), 1, shared=True, bias=True, groups=16),
+    Case([1, 16, 16, 3], [True, True], "single", (8, 8), 1, shared=True, bias=True, groups=8),
     Case([3, 24, 2], [True], "single", (17, 8), bias=True, groups=3),
     Case([1, 16, 8, 1], [True, False], "tf32", (8, 9), shared=True, groups=1, bias=True),
     Case([2, 16, 16, 1], [False, True], "half", (11, 13), loss_scale=2.0**20, images=(1, 1)),
