@@ -40,7 +40,7 @@ class DaskExecutor:
             options = {"pure": False, "retries": _RETRIES, **({"resources": {"GPU": 1}} if gpus else {})}
             context = client.scatter(self._context, broadcast=True, hash=False)
             waiting = iter(blocks)
-            ready = self._distributed.as_completed()
+            ready = self._distributed.as_completed(loop=client.loop)
             asked = {}
 
             def ask() -> None:

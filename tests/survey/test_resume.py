@@ -227,10 +227,11 @@ run({source!r}, {out!r}, wavelet="ricker:25", solve=survey_solvers.slow, progres
 def start(source, out, workers):
     paths = [str(ROOT), str(ROOT / "tests" / "support")]
     code = CHILD.format(paths=paths, source=str(source), out=str(out), workers=workers)
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env={**os.environ, "SLOW_SOLVER": "0.03"})
+    environment = {**os.environ, "SLOW_SOLVER": "0.03"}
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, env=environment)
 
 
-@pytest.mark.parametrize("workers, kills", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("workers, kills", [(1, 1), (2, 1)])
 def test_killed_at_random_it_ends_with_the_same_bytes_and_little_done_twice(cube, tmp_path, workers, kills):
     out, begun, done = tmp_path / "out.sgy", Counter(), []
     whole = solve_in(cube, tmp_path / "whole.sgy", solve=survey_solvers.slow, batch=6).output.read_bytes()
