@@ -54,7 +54,8 @@ Arithmetic arithmetic(const std::string& name) {
 }  // namespace
 
 void bind_cuda_stack(py::module_& m) {
-  py::class_<CudaStack>(m, "CudaStack")
+  // Of this module alone: tests load several builds of it in one process.
+  py::class_<CudaStack>(m, "CudaStack", py::module_local())
       .def(py::init([](std::vector<int> channels, std::vector<bool> normed, int groups, const std::string& name) {
         return CudaStack(std::move(channels), std::move(normed), groups, arithmetic(name));
       }))
