@@ -119,7 +119,7 @@ __device__ __forceinline__ unsigned start_halo(const WideWork<A>& work, i64 samp
   const int chunk = thread % S::kChunks;
   unsigned inside = 0;
   if (thread >= S::kTeam * S::kChunks) return inside;
-#pragma unroll
+#pragma unroll 4
   for (int k = 0; k < S::kCopies; ++k) {
     const int pixel = thread / S::kChunks + k * S::kTeam;
     if (k == S::kCopies - 1 && pixel >= kHaloPixels) break;
