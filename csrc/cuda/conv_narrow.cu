@@ -13,6 +13,7 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
 constexpr int kRows = 8;  // that a warp writes: it reads two more
+constexpr int kResident = 2;  // blocks of a multiprocessor, at least
 
 // Tiles of 16 pixels that a warp has side by side; the outermost pixels are read for their neighbours alone.
 template <Arithmetic A>
@@ -140,7 +141,7 @@ struct NarrowShared {
 };
 
 template <Arithmetic A, int C, int kColumns>
-__global__ void __launch_bounds__(kThreads) conv_narrow_kernel(NarrowArguments<A> args) {
+__global__ void __launch_bounds__(kThreads, kResident) conv_narrow_kernel(NarrowArguments<A> args) {
   using T = Storage<A>;
   using Sums = RowSums<A, kColumns>;
   using Shared = NarrowShared<A, C, kColumns>;
@@ -168,22 +169,21 @@ __global__ void __launch_bounds__(kThreads) conv_narrow_kernel(NarrowArguments<A
   const T* const x = args.source.x.row(sample);
   const T* const x2 = kind == Read::gradient ? args.source.x2.row(sample) : nullptr;
   bool present[kPixels];
-  i64 offset[kPixels];  // of the lane's first channel, in row 0
+  const i64 offset = i64(left + g) * C + q * kSpan;  // of the first pixel's first channel, in row 0
 #pragma unroll
   for (int p = 0; p < kPixels; ++p) {
     const int column = left + 8 * p + g;
     present[p] = column >= 0 && column < width;
-    offset[p] = i64(column) * C + q * kSpan;
   }
 
   Adjacent<T, kSpan> raw[kSpans][kPixels] = {}, raw2[kSpans][kPixels] = {};
   const auto read_span = [&](int v, int row) {
-    const i64 at = i64(row) * width * C + v * 4 * kSpan;
+    const i64 at = i64(row) * width * C + offset;
 #pragma unroll
     for (int p = 0; p < kPixels; ++p) {
       if (!present[p]) continue;  // the values of such a pixel are not used
-      raw[v][p].load(x + at + offset[p]);
-      if (kind == Read::gradient) raw2[v][p].load(x2 + at + offset[p]);
+      raw[v][p].load(x + at + 8 * p * C + v * 4 * kSpan);
+      if (kind == Read::gradient) raw2[v][p].load(x2 + at + 8 * p * C + v * 4 * kSpan);
     }
   };
   Sums rows[3] = {};  // of the output: the one above the row that is read, that row's own, the one below

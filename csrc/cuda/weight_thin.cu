@@ -20,6 +20,10 @@ constexpr int kWarpSteps = kTileRows * kTileColumns / 16 / kWarps;         // of
 constexpr int kShare = 4;                                                  // tiles of a block
 constexpr int kFinishThreads = 256;
 
+// Blocks of a multiprocessor, at least.
+template <Arithmetic A>
+constexpr int kResident = A == Arithmetic::half ? 3 : 2;
+
 template <Arithmetic A>
 struct ThinArguments {
   Image image;
@@ -129,7 +133,7 @@ struct ThinShared {
 };
 
 template <Arithmetic A, int C, int kTiles>
-__global__ void __launch_bounds__(kThreads) thin_weight_kernel(ThinArguments<A> args) {
+__global__ void __launch_bounds__(kThreads, kResident<A>) thin_weight_kernel(ThinArguments<A> args) {
   using T = Storage<A>;
   using Sums = LaneSums<A, C, kTiles>;
   using Shared = ThinShared<A, C, kTiles>;

@@ -46,9 +46,9 @@ class PackJob(ctypes.Structure):
 
 
 @functools.lru_cache
-def library(kernel: str = "", text: str = "") -> ctypes.CDLL:
-    """The kernels and the functions of layers_entry.cpp; `text` stands in for one kernel's file, for 16 channels only."""
-    flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-w", *(["-DAAFAST_ONE_WIDTH"] if text else [])]
+def library(kernel: str = "", text: str = "", width: int = 16) -> ctypes.CDLL:
+    """The kernels and the functions of layers_entry.cpp; `text` stands in for one kernel's file, `width` channels."""
+    flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-w", *([f"-DAAFAST_ONE_WIDTH={width}"] if text else [])]
     flags += [f"-I{path}" for path in (EMULATOR, CSRC / "include", CSRC / "cuda")]
     sources = {name: (CSRC / "cuda" / f"{name}.cu").read_text() for name in KERNELS}
     sources["entry"] = (EMULATOR / "layers_entry.cpp").read_text()
