@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -59,11 +60,26 @@ class Plan:
             raise IndexError(number)
         i, j = divmod(number, len(self.trace.starts))
         t, x = self.time.starts[i], self.trace.starts[j]
-        weight = np.outer(self.time.weights[i], self.trace.weights[j]).astype(np.float32)
-        return Patch(number, slice(t, t + self.time.patch), slice(x, x + self.trace.patch), weight)
+        return Patch(number, slice(t, t + self.time.patch), slice(x, x + self.trace.patch), self._weight(i, j))
 
     def __iter__(self) -> Iterator[Patch]:
         return (self[number] for number in range(len(self)))
+
+    def _weight(self, i: int, j: int) -> np.ndarray:
+        """The weight of a patch; most share one, which is not to be written to."""
+        rows, columns, made = self._kinds
+        key = int(rows[i]), int(columns[j])
+        if key not in made:
+            weight = np.outer(self.time.weights[i], self.trace.weights[j]).astype(np.float32)
+            weight.flags.writeable = False
+            made[key] = weight
+        return made[key]
+
+    @cached_property
+    def _kinds(self) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], np.ndarray]]:
+        """Which weights along time and traces are equal, and the products made so far."""
+        kinds = (np.unique(axis.weights, axis=0, return_inverse=True)[1].ravel() for axis in (self.time, self.trace))
+        return *kinds, {}
 
 
 def make_plan(

@@ -17,6 +17,7 @@ from .plan import SMALLEST, Patch, Plan, make_plan
 from .wavelet import Wavelet, check_length
 
 PATCH, BATCH = (256, 64), 8
+_TILE = 64  # traces that are convolved at once where one wavelet is everywhere
 Solve = Callable[[torch.Tensor, WaveletConvolution], object]
 Taps = Callable[[Sequence[Patch]], np.ndarray]  # the nominal wavelet: [K] of all these patches, or [B, K]
 
@@ -304,8 +305,10 @@ def _predict(
 ) -> np.ndarray:
     """W x [T, X] of a block's core: each patch's own wavelet, or the nominal one, blended as the patches are.
 
-    Every convolution has a whole patch's shape, so that a trace's rounding does not depend on the block it is in.
+    Every convolution has a shape and a place that do not depend on the block, and so has a trace's rounding.
     """
+    if all(taps.ndim == 1 and part["wavelet"] is None for taps, part in zip(nominal, parts, strict=True)):
+        return _predict_alike(x, block, nominal[0] if nominal else None)
     samples, (height, width) = x.shape[0], plan.patch
     predicted = np.zeros((plan.shape[0], x.shape[1]), np.float32)
     for numbers, part, taps in zip(_batches(todo, batch), parts, nominal, strict=True):
@@ -322,3 +325,17 @@ def _predict(
             core, inside = _core(p, block)
             predicted[p.time, core] += p.weight[:, inside] * image[reach:reach + height, inside]
     return predicted[:samples]
+
+
+def _predict_alike(x: np.ndarray, block: Block, taps: np.ndarray | None) -> np.ndarray:
+    """W x [T, X] under one wavelet, in tiles of the section's traces."""
+    if taps is None:
+        return np.zeros_like(x)
+    predicted, model = np.empty_like(x), WaveletConvolution(torch.from_numpy(taps.copy()))
+    for tile in range(block.first // _TILE, -(-block.stop // _TILE)):
+        first, stop = max(tile * _TILE, block.first), min((tile + 1) * _TILE, block.stop)
+        frame = np.zeros((1, 1, x.shape[0], _TILE), np.float32)
+        inside, core = slice(first - tile * _TILE, stop - tile * _TILE), slice(first - block.first, stop - block.first)
+        frame[0, 0, :, inside] = x[:, core]
+        predicted[:, core] = model.A(torch.from_numpy(frame))[0, 0].numpy()[:, inside]
+    return predicted
