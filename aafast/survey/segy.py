@@ -116,6 +116,18 @@ class Survey:
         """Traces first to stop - 1 as they stand in the file, header and samples: bytes [n, stride] uint8."""
         return self._records(first, stop)
 
+    def gather(self, traces: np.ndarray) -> np.ndarray:
+        """The same of any traces [n]."""
+        traces = np.asarray(traces, np.int64)
+        rows = np.empty((traces.size, self.layout.stride), np.uint8)
+        for places, first, stop in self._runs(traces):
+            rows[places] = self._records(first, stop)
+        return rows
+
+    def foot(self) -> np.ndarray:
+        """Everything after the last trace: bytes uint8."""
+        return self._pread(self.layout.size - self.layout.tail, self.layout.tail, 0, 0)
+
     def _open(self, layout: Layout) -> None:
         self.layout = layout
         self._geometry: Geometry | None = None
