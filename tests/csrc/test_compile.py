@@ -11,7 +11,8 @@ from native_builds import CSRC, cached
 NVCC = os.environ.get("NVCC") or shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
 
 # Registers a thread, bytes of static shared memory a block, kernels: 512 threads may have 128 registers each, 384
-# threads 168. What conv_wide takes of dynamic shared memory is tested with its plan, in test_emulated_conv.py.
+# threads 168, blocks of 128 threads 255. What conv_wide takes of dynamic shared memory is tested with its plan, in
+# test_emulated_conv.py.
 LIMITS = {
     "z_step": (48, 0, 2),
     "anderson_mix": (128, 6144, 4),
@@ -19,6 +20,11 @@ LIMITS = {
     "conv_wide_tf32": (168, 0, 12),
     "conv_wide_single": (168, 0, 12),
     "finish_norm": (80, 5120, 2),
+    "pack": (64, 0, 3),
+    "conv_widen": (128, 37888, 12),
+    "conv_narrow": (255, 27648, 36),
+    "weight_thin": (255, 46080, 22),
+    "weight_wide": (255, 18944, 16),
 }
 
 
