@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from torch.nn import functional as F
 from wide_kernels import (
     ARITHMETICS,
     GELU,
@@ -13,6 +14,7 @@ from wide_kernels import (
     PLAIN,
     address,
     call,
+    gelu_gradient,
     library,
     oracle,
     places,
@@ -148,6 +150,20 @@ def test_a_missing_barrier_is_caught(guard, monkeypatch):
 
     assert len(GUARDS) == 8
     assert not all(is_right(case, seed) for case in cases for seed in range(3))
+
+
+def test_gelu_is_as_precise_as_it_says():
+    x = torch.cat([torch.linspace(-9, 9, 90001), torch.tensor([-6e4, 6e4, 0.0])])
+    found = [torch.empty_like(x) for _ in range(4)]
+    library().gelu_values(len(x), *map(address, (x, *found)))
+    wide = x.double()
+    wants = [F.gelu(wide), gelu_gradient(wide)]
+    for got, want, limit in zip(found, [*wants, *wants], (1.9e-4, 2.7e-4, 6e-7, 6e-7), strict=True):
+        error = ((got.double() - want).abs() / want.abs().clamp(min=1)).max()
+        assert error <= limit, error
+    poison = torch.full_like(x, torch.nan)
+    library().gelu_values(len(x), *map(address, (poison, *found)))
+    assert found[0].isnan().all() and found[2].isnan().all() and found[3].isnan().all()
 
 
 def test_tensor_cores_multiply_matrices():

@@ -1,5 +1,5 @@
-// The wide convolution, GroupNorm's statistics and the tensor cores' wrappers as C functions, for tests of the emulated
-// kernels one at a time.
+// The wide convolution, GELU and the tensor cores' wrappers as C functions, for tests of the emulated kernels one at a
+// time.
 #include <cstring>
 
 #include "conv_wide.cuh"
@@ -154,6 +154,15 @@ int wide_places(int arithmetic, int channels, int* out) {
     : arithmetic == 1 ? places<Arithmetic::tf32>(channels, out)
                       : places<Arithmetic::single>(channels, out);
   });
+}
+
+void gelu_values(int n, const float* x, float* half, float* half_gradient, float* single, float* single_gradient) {
+  for (int i = 0; i < n; ++i) {
+    half[i] = gelu<Arithmetic::half>(x[i]);
+    half_gradient[i] = gelu_gradient<Arithmetic::half>(x[i]);
+    single[i] = gelu<Arithmetic::single>(x[i]);
+    single_gradient[i] = gelu_gradient<Arithmetic::single>(x[i]);
+  }
 }
 
 int wide_tiles(int height, int width) { return cut({height, width}).tiles(); }
