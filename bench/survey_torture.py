@@ -1,0 +1,280 @@
+"""The long trials of a run: kills, linear time, memory, two workers, full and read-only disks.
+
+Run: python bench/survey_torture.py [--only NAME ...] [--folder DIR] [--kills N] [--sizes MB,MB,...] [--out FILE.jsonl]
+Each trial prints its row and appends it to the file; the exit code is 1 where a claim does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+import aafast
+from aafast.bench.rows import Row, facts
+
+CHILD = """
+import json, sys
+from aafast.survey import run
+from aafast.bench import survey_torture
+options = json.loads(sys.argv[1])
+if "solve" in options:
+    options["solve"] = getattr(survey_torture, options["solve"])
+run(**options, wavelet="ricker:25", progress=False)
+"""
+TRIALS: dict[str, Callable[..., Row]] = {}
+
+
+def slow(y, A0):
+    """The data through the adjoint, after half a second a call."""
+    time.sleep(0.5)
+    batch = len(y)
+    return SimpleNamespace(
+        x=torch.tanh(A0.A_adjoint(y)), status=torch.ones(batch), iterations=torch.ones(batch),
+        residuals=torch.zeros(1, batch), wavelet=None, backend="slow",
+    )  # fmt: skip
+
+
+def trial(function: Callable[..., Row]) -> Callable[..., Row]:
+    """Enter a trial under its name."""
+    TRIALS[function.__name__] = function
+    return function
+
+
+def start(options: dict, **popen) -> subprocess.Popen:
+    """A run in a process of its own, with one thread for torch in each process."""
+    root = str(Path(aafast.__file__).resolve().parents[1])
+    search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": search}
+    return subprocess.Popen([sys.executable, "-c", CHILD, json.dumps(options)], env=environment, **popen)
+
+
+def measured(options: dict) -> tuple[float, float]:
+    """Seconds and peak MB of a whole run, its start among them."""
+    begin, process = time.perf_counter(), start(options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"a run ended with code {process.returncode}: {options}")
+    return time.perf_counter() - begin, usage.ru_maxrss / 1024
+
+
+def synthesise(path: Path, inlines: int, crosslines: int, samples: int) -> Path:
+    """A survey for the trials; one inline, repeated under other numbers, where that is all that is needed."""
+    from aafast.survey.synth import SyntheticSurvey, write_survey
+
+    if not path.exists():
+        write_survey(path, SyntheticSurvey(inlines, crosslines, samples, seed=1))
+    return path
+
+
+def digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(file)
+
+
+def _hash(file) -> str:
+    found = hashlib.sha256()
+    for part in iter(lambda: file.read(1 << 20), b""):
+        found.update(part)
+    return found.hexdigest()
+
+
+def ledger(out: Path) -> tuple[list[int], Counter]:
+    """Blocks that a job's ledger calls done, and how often each was begun."""
+    path = out.with_name(out.name + ".aafast-job") / "ledger"
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    records = [json.loads(line.split(b" ", 1)[1]) for line in lines]
+    return [r["done"] for r in records if "done" in r], Counter(r["begun"] for r in records if "begun" in r)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in task.read_text().split()]
+    return found
+
+
+@trial
+def kills(folder: Path, count: int = 50, **_) -> Row:
+    """SIGKILL at random times, parent or worker, over one survey; then the bytes of an undisturbed run."""
+    source = synthesise(folder / "kills.sgy", 60, 100, 128)
+    whole, out, rng = folder / "whole.sgy", folder / "killed.sgy", random.Random(0)
+    options = {"input": str(source), "output": str(out), "solve": "slow"}
+    if start({**options, "output": str(whole), "workers": 4}).wait():
+        raise SystemExit("the undisturbed run failed")
+    dealt, parents, runs, process, workers = 0, 0, 0, None, 1
+    done: list[int] = []
+    begun: Counter = Counter()
+    while dealt < count:
+        if process is None or process.poll() is not None:
+            workers, runs = rng.choice([1, 2]), runs + 1
+            process, before = start({**options, "workers": workers}), sum(ledger(out)[1].values())
+            until = time.monotonic() + 60
+            while process.poll() is None and sum(ledger(out)[1].values()) <= before and time.monotonic() < until:
+                time.sleep(0.02)
+        time.sleep(rng.uniform(0, 1.5))
+        if process.poll() is not None:  # it ended first: what is left of the kills goes to another survey
+            if out.exists():
+                break
+            continue
+        crew = children(process.pid)
+        if crew and rng.random() < 0.5:
+            os.kill(rng.choice(crew), signal.SIGKILL)
+        else:
+            process.kill()
+            process.wait()
+            parents += 1
+        dealt += 1
+        done, begun = ledger(out)
+    if not out.exists() and process is not None and process.poll() is None:
+        process.wait()
+    if not out.exists() and start({**options, "workers": 2}).wait():
+        raise SystemExit("the last run failed")
+    again = sum(begun.values()) - len(begun)
+    same = digest(out) == digest(whole)
+    once = len(done) == len(set(done))
+    # A worker that dies may have a block that it solves and one that is written but not entered.
+    ok = same and once and again <= 2 * 2 * dealt and dealt == count
+    return {"kills": dealt, "of the parent": parents, "runs": runs, "solved again": again, "same bytes": same,
+            "no block entered twice": once, "ok": ok}  # fmt: skip
+
+
+@trial
+def linear(folder: Path, sizes: tuple[int, ...] = (64, 256, 1024, 4096), **_) -> Row:
+    """Time and memory of the pass-through model from 64 MB to 4 GB under --memory 1.5GB."""
+    rows = []
+    for size in sizes:
+        source = synthesise(folder / f"linear-{size}.sgy", max(1, round(size * 1e6 / (500 * 5240))), 500, 1250)
+        out = folder / "linear-out.sgy"
+        seconds, peak = measured(
+            {"input": str(source), "output": str(out), "model": "identity", "memory": "1.5GB"})
+        rows.append({"mb": source.stat().st_size / 1e6, "seconds": seconds, "peak_mb": peak})
+        out.unlink()
+        if size != sizes[0]:
+            source.unlink()
+    # The start of the process is no part of a survey's time: a straight line through the smallest and the largest.
+    first, last = rows[0], rows[-1]
+    slope = (last["seconds"] - first["seconds"]) / max(last["mb"] - first["mb"], 1e-9)
+    off = [abs(r["seconds"] - first["seconds"] - slope * (r["mb"] - first["mb"])) / r["seconds"] for r in rows]
+    return {"rows": rows, "mb_per_s": 1 / slope if slope > 0 else None, "off the line": max(off),
+            "ok": max(off) <= 0.1 and max(r["peak_mb"] for r in rows) < 1500}  # fmt: skip
+
+
+@trial
+def direct(folder: Path, direct_mb: int = 64, **_) -> Row:
+    """Memory of the direct inverse, full size and untrained, under --memory 1.5GB."""
+    torch.manual_seed(0)
+    model = folder / "direct"
+    aafast.save(aafast.build("deconv", "direct"), model)
+    source = synthesise(folder / f"linear-{direct_mb}.sgy", max(1, round(direct_mb * 1e6 / (500 * 5240))), 500, 1250)
+    seconds, peak = measured(
+        {"input": str(source), "output": str(folder / "direct.sgy"), "model": str(model), "memory": "1.5GB"})
+    return {"mb": source.stat().st_size / 1e6, "seconds": seconds, "peak_mb": peak, "ok": peak < 1500}
+
+
+@trial
+def workers(folder: Path, **_) -> Row:
+    """The shipped model with one single-threaded worker and with two; the start of each run is taken off."""
+    source = synthesise(folder / "workers.sgy", 16, 250, 400)
+    little = synthesise(folder / "little.sgy", 1, 64, 64)
+    times = {}
+    for count in (1, 2):
+        options = {"workers": count, "output": str(folder / f"workers-{count}.sgy")}
+        empty, _ = measured({**options, "input": str(little), "workers": 1})
+        whole = [measured({**options, "input": str(source)})[0] for _ in range(2)]
+        times[count] = min(whole) - empty
+    same = digest(folder / "workers-1.sgy") == digest(folder / "workers-2.sgy")
+    gain = times[1] / times[2]
+    return {"one_s": times[1], "two_s": times[2], "ratio": gain, "same bytes": same, "ok": same and gain >= 1.7}
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, options: str) -> Iterator[Path | None]:
+    """A small file system in memory, or None where this process may not make one."""
+    place = folder / "mounted"
+    place.mkdir(exist_ok=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], capture_output=True)
+    try:
+        yield place if made.returncode == 0 else None
+    finally:
+        if made.returncode == 0:
+            subprocess.run(["umount", str(place)], check=True)
+
+
+@trial
+def disks(folder: Path, **_) -> Row:
+    """A disk that fills on the way and is then given room, and a read-only folder."""
+    source = synthesise(folder / "disks.sgy", 20, 100, 250)
+    need = source.stat().st_size
+    with mounted(folder, f"size={need * 2}") as place:
+        if place is None:
+            return {"skipped": "this process may not mount a file system", "ok": True}
+        out, ballast = place / "out.sgy", place / "ballast"
+        options = {"input": str(source), "output": str(out), "solve": "slow"}
+        process = start(options, stderr=subprocess.PIPE, text=True)
+        while len(ledger(out)[0]) < 2 and process.poll() is None:
+            time.sleep(0.05)
+        with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        _, errors = process.communicate()
+        full = process.returncode != 0 and "No space left" in errors and not out.exists()
+        left = len(ledger(out)[0])
+        ballast.unlink()
+        again = start(options).wait() == 0 and out.exists()
+        subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        process = start({**options, "output": str(place / "other.sgy")}, stderr=subprocess.PIPE, text=True)
+        _, errors = process.communicate()
+        sealed = process.returncode != 0 and "Read-only file system" in errors
+    return {"full disk is an error": full, "blocks left": left, "goes on": again,
+            "read-only is an error": sealed, "ok": full and again and sealed and left > 0}  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=TRIALS, default=list(TRIALS))
+    parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--sizes", default="64,256,1024,4096", help="MB of the linear trial")
+    parser.add_argument("--direct-mb", type=int, default=64, help="MB of the direct inverse's trial")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "survey-torture.jsonl")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="aafast-torture-"))
+    folder.mkdir(exist_ok=True)
+    sizes = tuple(int(word) for word in arguments.sizes.split(","))
+    options = {"count": arguments.kills, "sizes": sizes, "direct_mb": arguments.direct_mb}
+    good = True
+    try:
+        for name in arguments.only:
+            row = {"suite": "survey-torture", "trial": name, **TRIALS[name](folder, **options), **facts("cpu"),
+                   "threads": 1}
+            good &= row["ok"]
+            print(json.dumps(row), flush=True)
+            with open(arguments.out, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+    finally:
+        if arguments.folder is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
