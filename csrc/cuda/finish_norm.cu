@@ -1,5 +1,5 @@
 // GroupNorm's statistics, forward and backward, from sums over parts of an image: one block a sample, sums in double,
-// always added in the same order.
+// always added in the same order. A block is as large as may be, since it only waits for memory.
 #include <stdexcept>
 
 #include "conv.cuh"
@@ -7,7 +7,7 @@
 namespace aafast {
 namespace {
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 1024;
 constexpr int kMaxChannels = 64;
 constexpr double kEps = 1e-5;
 
@@ -22,7 +22,7 @@ __device__ __forceinline__ void add_parts(const float* sums, int parts, int chan
   const int column = int(threadIdx.x) % columns, team = int(threadIdx.x) / columns;
   double sum = 0.0;
   if (team < teams)
-#pragma unroll 4
+#pragma unroll 8
     for (int part = team; part < parts; part += teams) sum += double(sums[i64(part) * columns + column]);
   shared.part[threadIdx.x] = sum;
   __syncthreads();

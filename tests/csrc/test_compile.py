@@ -19,7 +19,7 @@ LIMITS = {
     "conv_wide": (168, 0, 12),
     "conv_wide_tf32": (168, 0, 12),
     "conv_wide_single": (168, 0, 12),
-    "finish_norm": (80, 5120, 2),
+    "finish_norm": (64, 9216, 2),
     "pack": (64, 0, 3),
     "conv_widen": (128, 37888, 12),
     "conv_narrow": (255, 27648, 36),

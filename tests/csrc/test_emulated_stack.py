@@ -1,8 +1,11 @@
 """Whole stacks of convolutions on a CUDA device, forward and backward, run thread by thread on the CPU."""
 
+import re
+
 import pytest
 import torch
 from cuda_stacks import oracle, random_stack, run
+from native_builds import CSRC, emulated_module
 
 SM_80, SM_90 = 0, 1
 # Relative in the 2-norm, with three hidden layers: activations in fp16, their gradients too, GELU by polynomials.
@@ -94,6 +97,29 @@ def test_a_loss_scale_keeps_small_gradients(emulated):
         assert torch.equal(mine * 2.0**24, want)
     lost = run(emulated, stack, "half").d_in * 2.0**24
     assert (lost - scaled.d_in).norm() > 0.1 * scaled.d_in.norm()
+
+
+FINISH = CSRC / "cuda" / "finish_norm.cu"
+BARRIERS = list(re.finditer(r"__syncthreads\(\);", FINISH.read_text()))
+
+
+@pytest.mark.parametrize("barrier", BARRIERS, ids=lambda found: f"at-{found.start()}")
+def test_a_missing_barrier_of_group_norm_is_caught(monkeypatch, barrier):
+    source = FINISH.read_text()
+    module = emulated_module({FINISH.name: source[: barrier.start()] + source[barrier.end() :]})
+    stack = random_stack(*DEEP, 1, (9, 10), 1, biased=False)
+    want = oracle(stack)
+
+    def is_right(seed):
+        monkeypatch.setenv("EMULATED_CUDA_SEED", str(seed))
+        try:
+            check(run(module, stack, "single"), want, TOLERANCE["single"])
+        except AssertionError:
+            return False
+        return True
+
+    assert len(BARRIERS) == 2
+    assert not all(is_right(seed) for seed in range(3))
 
 
 @pytest.mark.parametrize(
