@@ -173,7 +173,7 @@ def _interval(path: Path, head: bytes, word: str, revision: int, interval: float
     microseconds, = struct.unpack(word + "H", head[3216:3218])
     if revision >= 2:
         exact, = struct.unpack(word + "d", head[3272:3280])
-        if 0 < exact < 1e7 and abs(exact - microseconds) < 1:  # a finer number for the same interval
+        if 1 <= exact < 1e7 and abs(exact - microseconds) < 1:  # a finer number for the same interval
             return exact / 1000
     if microseconds == 0:
         raise FormatError(describe(f"{path}: sample interval at byte 3217", "0", "microseconds, above 0",

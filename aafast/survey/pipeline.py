@@ -26,6 +26,7 @@ from .prepare import (
     save_wavelet,
 )
 from .progress import StopWatch, trace_bar
+from .qc import QcPiece, SurveyQc, assemble, load_qc, plan_qc, save_plan
 from .section import BATCH, PATCH, Solve, check_batch, plan_section
 from .settings import Settings
 from .shown import choose_shown, join_shown
@@ -98,11 +99,13 @@ def run(
             outcome, pieces = task.run(job, progress)
             outcome.report = None if page is None else page.path
             if page is not None:
+                from .maps import survey_pictures
                 from .report import survey_report, write_page
 
                 with clock("report"):
                     shown = join_shown(task.shown, source.geometry, task.plan(task.shown[0]), pieces)
-                    write_page(page, survey_report(outcome, source.text, *shown))
+                    pictures = survey_pictures(task.assemble(job), source.geometry)
+                    write_page(page, survey_report(outcome, source.text, *shown, pictures))
             outcome.seconds = clock.seconds()
             job.remove()
     return outcome
@@ -167,6 +170,8 @@ class _Task:
             if not has_plan(job.folder):
                 measure_survey(self.source, self.source.geometry, job.folder, self.settings.skip_bad)
             survey = load_plan(job.folder)
+        if self.settings.reports:
+            save_plan(job.folder, plan_qc(self.layout, self.source.geometry), self.source.geometry)
         self._prepare(job, targets)
         with self.clock("wavelet"):
             nominal = load_wavelet(job.folder)
@@ -179,6 +184,11 @@ class _Task:
         outcome, pieces = self._finish(job, survey, nominal, targets, blocks)
         outcome.resumed = resumed
         return outcome, pieces
+
+    def assemble(self, job: Job) -> SurveyQc:
+        """What all blocks left for the report's maps."""
+        held = (load_arrays(job.piece(number)) for number in sorted(job.done))
+        return assemble(load_qc(job.folder)[0], (QcPiece.from_arrays(arrays) for arrays in held))
 
     def _begin(self, job: Job) -> dict[str, Target]:
         """The targets, by name; the misfit's comes first, so that the output's name is the last to appear."""

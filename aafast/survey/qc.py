@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
 import numpy as np
 
 from .geometry import Geometry
+from .job import load_arrays, save_arrays
 from .layout import Layout
 from .plan import Plan
 
@@ -20,6 +22,7 @@ _WINDOWS = {"3D": 3}  # windows in time of the energies; of a line, which is a m
 _LINE_WINDOWS = 24
 _BANDS = 3  # windows in time of the spectra
 _FREQUENCIES = 128
+_KEPT = "qc.npz"
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,9 @@ class QcPiece:
     section: number, first: position of the block's first trace in it. column: of a map where the block starts.
     live, dead: [c] traces per column. energy: [3, w, c] sums of squares of data, residual and result. slices:
     [3, s, c] their samples at the times of the plan, NaN where no trace is. image: [3, t, x] where the section is
-    drawn, else empty; place: of its first column. power: [2, b, f] spectra of data and result. patch: [n, 4] first
-    sample, first and last column, iterations. status: [n]. change: [n, 2] of the wavelet: Hz, degrees; NaN if none.
+    drawn, else empty; place: of its first column. power: [2, b, f] spectra of data and result. patch: [n, 5] first
+    and last sample, first and last column, iterations. status: [n]. change: [n, 2] of the wavelet: Hz and
+    degrees, NaN where there is none.
     """
 
     section: np.ndarray
@@ -77,17 +81,14 @@ class QcPiece:
     status: np.ndarray
     change: np.ndarray
 
-    def to_bytes(self) -> bytes:
-        """The piece as an .npz archive."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{f.name: getattr(self, f.name) for f in fields(self)})
-        return buffer.getvalue()
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The piece as arrays whose names begin with `qc_`."""
+        return {f"qc_{f.name}": np.asarray(getattr(self, f.name)) for f in fields(self)}
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> QcPiece:
-        """The piece that `to_bytes` wrote."""
-        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-            return cls(**{f.name: archive[f.name] for f in fields(cls)})
+    def from_arrays(cls, held: dict[str, np.ndarray]) -> QcPiece:
+        """The piece among the arrays of a block."""
+        return cls(**{f.name: held[f"qc_{f.name}"] for f in fields(cls)})
 
 
 def plan_qc(layout: Layout, geometry: Geometry) -> QcPlan:
@@ -159,12 +160,13 @@ def measure(
         drawn = np.stack([image[:: plan.step[0], start:: plan.step[1]] for image in stack])
     starts = np.append(patches.trace.starts, numbers.size)
     row, at = np.divmod(np.asarray(solved, np.int64), len(patches.trace.starts))
-    ends = np.minimum([starts[at], np.maximum(starts[at + 1] - 1, starts[at])], numbers.size - 1)
-    edges = np.sort(plan.column(numbers[ends]), axis=0)
-    time = np.asarray(patches.time.starts)[row]
+    outer = np.minimum([starts[at], np.maximum(starts[at + 1] - 1, starts[at])], numbers.size - 1)
+    edges = np.sort(plan.column(numbers[outer]), axis=0)
+    times = np.append(patches.time.starts, plan.samples)
     change = np.full((row.size, 2), np.nan)
     if wavelets is not None and row.size:
         change = wavelet_change(wavelets, np.broadcast_to(nominal, wavelets.shape), plan.dt)
+    ends = np.maximum(times[row], times[row + 1] - 1)
     return QcPiece(
         section=np.int64(section),
         first=np.int64(first),
@@ -176,7 +178,7 @@ def measure(
         image=drawn,
         place=np.int64((first + start) // plan.step[1]),
         power=np.stack([_spectra(plan, stack[0][:, live]), _spectra(plan, stack[2][:, live])]),
-        patch=np.stack([time, edges[0], edges[1], np.asarray(iterations, np.int64)], 1).astype(np.int64),
+        patch=np.stack([times[row], ends, *edges, iterations], 1).astype(np.int64),
         status=np.asarray(status, np.int8),
         change=np.asarray(change, np.float32),
     )
@@ -193,6 +195,20 @@ def wavelet_change(wavelets: np.ndarray, nominal: np.ndarray, dt: float) -> np.n
     means = [(np.abs(s) ** 2 @ frequency) / np.maximum((np.abs(s) ** 2).sum(1), 1e-30) for s in spectra]
     phase = np.degrees(np.angle((spectra[0] * spectra[1].conj()).sum(1)))
     return np.stack([means[0] - means[1], phase], 1)
+
+
+def save_plan(folder: Path, plan: QcPlan, geometry: Geometry) -> None:
+    """Keep the plan in a job's folder, with the numbers of all traces, section after section."""
+    words = json.dumps(asdict(plan)).encode()
+    numbers = np.concatenate([section.numbers for section in geometry.sections]).astype(np.int64)
+    save_arrays(folder / _KEPT, plan=np.frombuffer(words, np.uint8), numbers=numbers)
+
+
+def load_qc(folder: Path) -> tuple[QcPlan, np.ndarray]:
+    """The plan and the numbers [N] that `save_plan` left."""
+    held = load_arrays(folder / _KEPT)
+    words = json.loads(held["plan"].tobytes())
+    return QcPlan(**{name: tuple(v) if isinstance(v, list) else v for name, v in words.items()}), held["numbers"]
 
 
 @dataclass
@@ -234,8 +250,7 @@ def assemble(plan: QcPlan, pieces: Iterable[QcPiece]) -> SurveyQc:
     power = np.zeros((2, len(plan.bands) - 1, _FREQUENCIES))
     images: dict[int, dict[int, np.ndarray]] = {k: {} for k in plan.shown}
     cube = plan.kind == "3D"
-    levels = 1 if cube else len(plan.windows) - 1
-    sums = np.zeros((4, rows if cube else levels, plan.columns))
+    sums = np.zeros((4, rows if cube else len(plan.windows) - 1, plan.columns))
     for piece in pieces:
         row, number = int(piece.section) // plan.rows, int(piece.section)
         here = slice(int(piece.column), int(piece.column) + piece.live.size)
@@ -246,9 +261,10 @@ def assemble(plan: QcPlan, pieces: Iterable[QcPiece]) -> SurveyQc:
         power += piece.power
         if number in images and piece.image.size:
             images[number][int(piece.place)] = piece.image
-        for (time, low, high, iterations), change in zip(piece.patch.tolist(), piece.change, strict=True):
-            level = row if cube else int(np.searchsorted(plan.windows, time, "right")) - 1
-            sums[:, level, low:high + 1] += np.array([1, iterations, *np.nan_to_num(change)])[:, None]
+        for (top, bottom, low, high, iterations), change in zip(piece.patch.tolist(), piece.change, strict=True):
+            first, last = np.searchsorted(plan.windows, (top, min(bottom, plan.samples - 1)), "right") - 1
+            levels = slice(row, row + 1) if cube else slice(first, last + 1)
+            sums[:, levels, low:high + 1] += np.array([1, iterations, *np.nan_to_num(change)])[:, None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
         means = np.where(sums[0] > 0, sums[1:] / sums[0], np.nan)
     drawn = [(k, np.concatenate([parts[p] for p in sorted(parts)], 2)) for k, parts in images.items() if parts]

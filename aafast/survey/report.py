@@ -45,7 +45,8 @@ class Report:
     traces [X]. wavelet: [K] nominal; corrected: [n, K] per patch; true_wavelet: [K]. residuals: [K, n].
     iterations: [n]. patch_map: iterations [n_t, n_x], first times [n_t] in ms, first trace numbers [n_x].
     seconds: per stage. parameters: name to value. tables: shown after the sections. text: lines of the
-    input's text header. symbols: what the letters in the panels' titles mean.
+    input's text header. symbols: what the letters in the panels' titles mean. pictures: (heading, note, PNG in base64,
+    words) of the whole survey.
     """
 
     title: str
@@ -69,14 +70,16 @@ class Report:
     text: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     symbols: str = _SYMBOLS
+    pictures: list[tuple[str, str, str, str]] = field(default_factory=list)
 
 
 def survey_report(
-    outcome: RunResult, text: list[str], section: Section, data: np.ndarray, result: SectionResult
-) -> Report:
-    """The page of `run`: one section of the survey in pictures, all of it in numbers.
+    outcome: RunResult, text: list[str], section: Section, data: np.ndarray, result: SectionResult,
+    pictures: Sequence[tuple[str, str, str, str]] = (),
+) -> Report:  # fmt: skip
+    """The page of `run`: one section of the survey at full resolution, all of it in maps and numbers.
 
-    text: lines of the text header. section, data [T, X], result: of the section to show.
+    text: lines of the text header. section, data [T, X], result: of the section to show. pictures: of the survey.
     """
     layout = outcome.layout
     part = "" if outcome.sections == 1 else f", {outcome.sections} sections, shown: {section.title}"
@@ -102,6 +105,7 @@ def survey_report(
         text=text,
         warnings=outcome.warnings,
         symbols=f"{_SYMBOLS}; W: convolution with the wavelet that each patch used",
+        pictures=list(pictures),
     )
 
 
@@ -159,6 +163,8 @@ def render(report: Report) -> str:
     body += ["<h2>Sections</h2>", _note(f"{report.symbols}. Dark is positive.")]
     body.append(_figure(sections, ", ".join(title for title, _ in report.panels)))
     body += [_table(table) for table in report.tables]
+    for heading, note, png, words in report.pictures:
+        body += [f"<h2>{escape(heading)}</h2>", _note(note), _figure(png, words)]
     body += ["<h2>Spectra</h2>", _figure(spectra, "Amplitude spectra and autocorrelations")]
     body += ["<h2>Wavelet</h2>", _figure(wavelets, "Wavelets in time, amplitude and phase")]
     body += ["<h2>Convergence</h2>", _note(_CHANGE)]

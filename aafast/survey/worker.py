@@ -19,6 +19,7 @@ from .job import save_arrays
 from .overlap import WriteBehind, read_ahead
 from .plan import Plan
 from .prepare import SurveyPlan, check_traces, load_plan, load_wavelet
+from .qc import load_qc, measure
 from .section import BATCH, Part, PartResult, Solve, plan_section, reconstruct_part
 from .solver import SolverSpec
 from .store import Source, Target
@@ -55,6 +56,7 @@ class Worker:
         self.context = context
         self.survey: SurveyPlan = load_plan(context.folder)
         self._taps = load_wavelet(context.folder).samples
+        self._qc = None if context.shown is None else load_qc(context.folder)
         self._solve = solve or context.solver.load()
         if context.threads is not None:
             torch.set_num_threads(context.threads)
@@ -115,6 +117,8 @@ class Worker:
             for target in self._targets():
                 target.sync()
             piece.update(self._piece(block, part, result))
+        if self._qc is not None:
+            piece.update(self._measure(block, part, result))
         save_arrays(self.context.folder / f"block-{block.number:07d}.npz", **piece)
         return {"done": block.number, "write": round(time.perf_counter() - start, 4)}
 
@@ -136,6 +140,21 @@ class Worker:
                 piece.update(first=np.asarray(first), data=data[:, own], x=result.x[:, own],
                              residual=result.residual[:, own])
         return piece
+
+    def _measure(self, block: Block, part: Part | None, result: PartResult | None) -> dict[str, np.ndarray]:
+        """What the report's maps need of a block, of one without live traces as well."""
+        plan, numbers = self._qc
+        here = self.survey.section(block.section)
+        live = self.survey.live[here][block.first:block.stop]
+        if result is None:
+            zeros = np.zeros((self.survey.samples, live.size), np.float32)
+            images, solved, wavelets = (zeros, zeros, zeros), (np.empty(0, np.int64),) * 3, None
+        else:
+            own = slice(*np.searchsorted(part.at, [block.first, block.stop]))
+            images = part.data[:, own], result.x, result.residual
+            solved, wavelets = (result.patches, result.iterations, result.status), result.wavelets
+        return measure(plan, block.section, block.first, numbers[here], live, *images, self._plan(block), *solved,
+                       wavelets, self._taps).to_arrays()
 
     def _targets(self) -> Iterator[Target]:
         return (target for target in (self.context.target, self.context.misfit) if target is not None)

@@ -88,7 +88,7 @@ def test_it_is_one_file_that_fetches_nothing(page):
     )
     assert all(value.startswith("data:image/png;base64,") for name, value in seen.attributes if name == "src")
     assert not {"link", "iframe", "object", "embed"} & set(seen.tags)
-    assert seen.tags.count("img") == 6 and all(p.startswith(b"\x89PNG") for p in pictures(text))
+    assert seen.tags.count("img") == 8 and all(p.startswith(b"\x89PNG") for p in pictures(text))
 
 
 def test_it_tells_what_the_run_did(page):
