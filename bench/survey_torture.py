@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -103,6 +104,15 @@ def ledger(out: Path) -> tuple[list[int], Counter]:
     return [r["done"] for r in records if "done" in r], Counter(r["begun"] for r in records if "begun" in r)
 
 
+def _run(options: dict) -> None:
+    """A run in this process."""
+    from aafast.bench import survey_torture  # by the name under which workers find its solver
+    from aafast.survey import run
+
+    torch.set_num_threads(1)
+    run(**{**options, "solve": getattr(survey_torture, options["solve"])}, wavelet="ricker:25", progress=False)
+
+
 def children(pid: int) -> list[int]:
     """Processes that a process has started."""
     found = []
@@ -120,32 +130,36 @@ def kills(folder: Path, count: int = 50, **_) -> Row:
     options = {"input": str(source), "output": str(out), "solve": "slow"}
     if start({**options, "output": str(whole), "workers": 4}).wait():
         raise SystemExit("the undisturbed run failed")
-    dealt, parents, runs, process, workers = 0, 0, 0, None, 1
+    # Forked, so that a run starts at once and most of its life is work; its workers are processes of their own.
+    fork = multiprocessing.get_context("fork")
+    dealt, parents, runs, process = 0, 0, 0, None
     done: list[int] = []
     begun: Counter = Counter()
     while dealt < count:
-        if process is None or process.poll() is not None:
-            workers, runs = rng.choice([1, 2]), runs + 1
-            process, before = start({**options, "workers": workers}), sum(ledger(out)[1].values())
-            until = time.monotonic() + 60
-            while process.poll() is None and sum(ledger(out)[1].values()) <= before and time.monotonic() < until:
+        if process is None or not process.is_alive():
+            if out.exists():
+                break  # it ended before all kills were dealt
+            runs += 1
+            process = fork.Process(target=_run, args=({**options, "workers": rng.choice([1, 1, 1, 2])},))
+            before = sum(ledger(out)[1].values())
+            process.start()
+            until = time.monotonic() + 120
+            while process.is_alive() and sum(ledger(out)[1].values()) <= before and time.monotonic() < until:
                 time.sleep(0.02)
         time.sleep(rng.uniform(0, 1.5))
-        if process.poll() is not None:  # it ended first: what is left of the kills goes to another survey
-            if out.exists():
-                break
+        if not process.is_alive():
             continue
         crew = children(process.pid)
         if crew and rng.random() < 0.5:
             os.kill(rng.choice(crew), signal.SIGKILL)
         else:
             process.kill()
-            process.wait()
+            process.join()
             parents += 1
         dealt += 1
         done, begun = ledger(out)
-    if not out.exists() and process is not None and process.poll() is None:
-        process.wait()
+    if process is not None:
+        process.join()
     if not out.exists() and start({**options, "workers": 2}).wait():
         raise SystemExit("the last run failed")
     again = sum(begun.values()) - len(begun)
