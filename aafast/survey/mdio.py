@@ -8,10 +8,10 @@ file), the bytes before and after the traces, and `raw_samples` of the traces th
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,27 @@ _MARK = "aafast_segy"  # attribute of the group, written last: without it a stor
 
 
 def is_mdio(name: str | Path) -> bool:
-    """Whether a name means an MDIO store: by its ending, as a URL, or as a folder."""
+    """Whether a name means an MDIO store: by its ending, as a URL, or as a folder that Zarr has made."""
     text = str(name).rstrip("/")
-    return text.endswith((".mdio", ".zarr")) or "://" in text or os.path.isdir(text)
+    made = os.path.exists(os.path.join(text, "zarr.json")) or os.path.exists(os.path.join(text, ".zgroup"))
+    return text.endswith((".mdio", ".zarr")) or "://" in text or made
+
+
+def check_new(target: str | Path) -> None:
+    """Raise FileError where there is a store of this name already, or no folder to make it in."""
+    place = _local(target)
+    if "://" in place:
+        with contextlib.suppress(FileError):
+            open_group(target)
+            raise FormatError(describe(f"output {target}", "a store of this name", "a new store",
+                                       "Choose another name, or remove it first"))
+        return
+    path = Path(place)
+    if os.path.lexists(path):
+        raise FileError(describe(f"output {path}", "something of this name", "a new name",
+                                 "Choose another name, or remove it first"))
+    if not path.parent.is_dir():
+        raise FileError(describe(f"folder of output {path}", "no such folder", "an existing folder", "Make it first"))
 
 
 def segy_to_mdio(source: str | Path, target: str | Path, interval: float | None = None) -> list[str]:
@@ -143,12 +161,7 @@ class MdioStore:
 
 def open_store(name: str | Path) -> MdioStore:
     """Open an MDIO store for reading. Raises FileError where there is none, FormatError where it is no survey."""
-    zarr = require("zarr", extra="mdio")
-    try:
-        group = zarr.open_group(_local(name), mode="r")
-    except Exception as error:  # each kind of store has errors of its own
-        raise FileError(describe(f"{name}", f"{type(error).__name__}: {error}", "an MDIO store",
-                                 "Check the name")) from error
+    group = open_group(name)
     facts = dict(group.attrs)
     amplitude = facts.get("attributes", {}).get("defaultVariableName", "amplitude")
     if amplitude not in group or group[amplitude].ndim not in (2, 3):
@@ -165,6 +178,16 @@ def open_store(name: str | Path) -> MdioStore:
     places = np.where(mask, np.cumsum(mask).reshape(mask.shape) - 1, -1)
     note = "the store keeps no bytes of a SEG-Y file: its traces have new headers"
     return MdioStore(group, amplitude, places, make_head(group, amplitude), b"", FORMATS[5], "big", shape[-1], [note])
+
+
+def open_group(name: str | Path) -> Any:
+    """The Zarr group of this name, to read. Raises FileError where there is none."""
+    zarr = require("zarr", extra="mdio")
+    try:
+        return zarr.open_group(_local(name), mode="r")
+    except Exception as error:  # each kind of store has errors of its own
+        raise FileError(describe(f"{name}", f"{type(error).__name__}: {error}", "an MDIO store",
+                                 "Check the name")) from error
 
 
 def _grid(survey: Survey) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -256,11 +279,12 @@ def _write_tile(survey: Survey, arrays: dict, group, tile: tuple, places: np.nda
     return int((~exact).sum())
 
 
-@contextmanager
+@contextlib.contextmanager
 def _new_store(target: str | Path) -> Iterator[Any]:
     """A group to fill: hidden beside a local target until it is whole; at a URL in its place."""
     zarr = require("zarr", extra="mdio")
     facts = {"apiVersion": "1.1.3", "name": "PostStack", "attributes": {"defaultVariableName": "amplitude"}}
+    check_new(target)
     place = _local(target)
     if "://" in place:
         try:
@@ -271,11 +295,6 @@ def _new_store(target: str | Path) -> Iterator[Any]:
         yield group
         return
     path = Path(place)
-    if path.exists():
-        raise FileError(describe(f"output {path}", "something of this name", "a new name",
-                                 "Choose another name, or remove it first"))
-    if not path.parent.is_dir():
-        raise FileError(describe(f"folder of output {path}", "no such folder", "an existing folder", "Make it first"))
     hidden = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         yield zarr.create_group(str(hidden), attributes=facts, overwrite=True)

@@ -32,11 +32,13 @@ from .settings import Settings
 from .shown import choose_shown, join_shown
 from .solver import SolverSpec
 from .store import Source, Target, open_source, open_target
+from .stores import through_segy
 from .wavelet import Wavelet
 from .wavelet_file import parse_wavelet
 from .worker import Context
 
 
+@through_segy
 def run(
     input: str | Path,
     output: str | Path,
@@ -68,14 +70,15 @@ def run(
     their bytes. The output appears under its name only when it is complete. Until then everything lies in
     `OUTPUT.aafast-job` beside it, and the same call after a kill goes on from there.
 
-    input, output: SEG-Y. wavelet: "auto", "ricker:HZ" or a file. model: name or folder, or "identity", which passes
-    the data through. device: "cpu" or "cuda". report: HTML file to write. patch, overlap, halo: samples, traces; see
-    `reconstruct_section`. batch: patches per call. phase: of the automatic wavelet, "constant" or "zero". polarity: 1
-    or -1. sample_interval: ms, in place of the header's. solve: called instead of the model, (y [B, 1, T, X], A0) ->
-    Solution. progress: show a bar. memory: of all processes, such as "2GB". workers: processes, or with a scheduler
-    the tasks under way at once. scheduler: address of a Dask scheduler whose workers see the same files. restart:
-    throw away what an earlier run has left. misfit: survey to write the residual d - W r to. Raises FileError,
-    FormatError, InputError, CheckpointError, BackendError, MissingDependency.
+    input, output: SEG-Y files or MDIO stores. wavelet: "auto", "ricker:HZ" or a file. model: name or folder, or
+    "identity", which passes the data through. device: "cpu" or "cuda". report: HTML file to write. patch, overlap,
+    halo: samples, traces; see `reconstruct_section`. batch: patches per call. phase: of the automatic wavelet,
+    "constant" or "zero". polarity: 1 or -1. sample_interval: ms, in place of the header's. solve: called instead of
+    the model, (y [B, 1, T, X], A0) -> Solution. progress: show a bar. memory: of all processes, such as "2GB".
+    workers: processes, or with a scheduler the tasks under way at once. scheduler: address of a Dask scheduler
+    whose workers see the same files. restart: throw away what an earlier run has left. misfit: survey to write the
+    residual d - W r to. Raises FileError, FormatError, InputError, CheckpointError, BackendError,
+    MissingDependency.
     """
     clock = StopWatch()
     check_batch(batch)

@@ -10,7 +10,7 @@ from aafast.survey.convert import convert
 from aafast.survey.mdio import mdio_to_segy, open_store, segy_to_mdio
 from aafast.survey.segy import Survey
 
-from .conftest import write_segy
+from .conftest import quick, synthetic, wiener, write_segy
 
 zarr = pytest.importorskip("zarr", reason="the extra mdio is not installed")
 
@@ -94,7 +94,7 @@ def test_a_store_at_a_url(tmp_path):
     segy_to_mdio(path, "memory://bucket/a.mdio")
     mdio_to_segy("memory://bucket/a.mdio", tmp_path / "b.sgy")
     assert (tmp_path / "b.sgy").read_bytes() == path.read_bytes()
-    with pytest.raises(FileError, match="a new store"):
+    with pytest.raises(FormatError, match="a new store"):
         segy_to_mdio(path, "memory://bucket/a.mdio")
 
 
@@ -167,3 +167,58 @@ def test_the_command(tmp_path, capsys):
     assert main(["compare", str(path), str(tmp_path / "b.sgy"), "--headers"]) == 0
     assert main(["convert", str(path), str(tmp_path / "c.sgy")]) == 2
     assert "expected one MDIO store" in capsys.readouterr().err
+
+
+@pytest.fixture
+def surveys(tmp_path):
+    """A cube as SEG-Y and as MDIO, and what a run gives of it."""
+    data = np.concatenate([synthetic(96, 12, seed=k) for k in range(4)], 1)
+    path = write_segy(tmp_path / "a.sgy", data, headers=cube_headers(4, 12))
+    segy_to_mdio(path, tmp_path / "a.mdio")
+    quick(path, tmp_path / "expected.sgy", misfit=tmp_path / "misfit.sgy")
+    return path, tmp_path / "a.mdio", (tmp_path / "expected.sgy").read_bytes()
+
+
+def test_a_run_from_store_to_store_gives_what_one_of_segy_gives(surveys, tmp_path):
+    _, store, expected = surveys
+    result = quick(store, tmp_path / "b.mdio", misfit=tmp_path / "m.mdio")
+    assert result.output == tmp_path / "b.mdio" and not (tmp_path / "b.mdio.aafast-store").exists()
+    for name, bytes_ in (("b", expected), ("m", (tmp_path / "misfit.sgy").read_bytes())):
+        mdio_to_segy(tmp_path / f"{name}.mdio", tmp_path / "back.sgy")
+        assert (tmp_path / "back.sgy").read_bytes() == bytes_
+
+
+def test_a_run_from_segy_to_a_url_and_back(surveys, tmp_path, monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    path, _, expected = surveys
+    result = quick(path, "memory://results/b.mdio")
+    assert result.output == "memory://results/b.mdio"
+    mdio_to_segy("memory://results/b.mdio", tmp_path / "back.sgy")
+    assert (tmp_path / "back.sgy").read_bytes() == expected
+    quick("memory://results/b.mdio", tmp_path / "c.sgy")
+    assert not list(tmp_path.glob("*aafast*"))
+
+
+def test_a_store_s_run_that_stops_goes_on_and_one_that_cannot_begin_leaves_nothing(surveys, tmp_path):
+    _, store, expected = surveys
+    calls = []
+
+    def failing(y, A0):
+        calls.append(len(y))
+        if len(calls) == 3:
+            raise RuntimeError("solver broke")
+        return wiener(y, A0)
+
+    with pytest.raises(RuntimeError, match="broke"):
+        quick(store, tmp_path / "b.mdio", solve=failing)
+    assert (tmp_path / "b.mdio.aafast-store").exists() and not (tmp_path / "b.mdio").exists()
+    calls[:] = range(3)
+    result = quick(store, tmp_path / "b.mdio", solve=failing)
+    mdio_to_segy(tmp_path / "b.mdio", tmp_path / "back.sgy")
+    assert (tmp_path / "back.sgy").read_bytes() == expected and result.resumed > 0
+    with pytest.raises(FileError, match="a new name"):
+        quick(store, tmp_path / "b.mdio")
+    with pytest.raises(InputError, match="wavelet"):
+        quick(store, tmp_path / "c.mdio", wavelet="ricker:1")
+    assert not list(tmp_path.glob("*aafast*"))

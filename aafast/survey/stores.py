@@ -1,0 +1,69 @@
+"""`run` on MDIO stores: through a SEG-Y file beside the output, so that blocks, restarts and bytes are those of SEG-Y.
+
+A chunk of a store spans many inlines while a block is a piece of one: reading and writing blocks in place would go
+through every chunk many times, and two writers of one chunk would lose each other's samples.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import FileError, describe
+from .mdio import check_new, is_mdio, mdio_to_segy, segy_to_mdio
+
+
+def through_segy(run: Callable) -> Callable:
+    """Let `run` take and give MDIO stores for its input, output and misfit."""
+    @functools.wraps(run)
+    def wrapped(input: str | Path, output: str | Path, *arguments, **options):
+        misfit = options.get("misfit")
+        targets = [t for t in (output, misfit) if t is not None and is_mdio(t)]
+        if not targets and not is_mdio(input):
+            return run(input, output, *arguments, **options)
+        for target in targets:
+            check_new(target)
+        with _folder(output) as folder:
+            source, notes = input, []
+            if is_mdio(input):
+                source = folder / f"{_stem(input)}.sgy"
+                notes = mdio_to_segy(input, source)
+                os.utime(source, ns=(0, 0))  # what tells one input from another is its content
+            staged = {target: folder / f"{k}-{_stem(target)}.sgy" for k, target in enumerate(targets)}
+            if misfit is not None:
+                options["misfit"] = staged.get(misfit, misfit)
+            outcome = run(source, staged.get(output, output), *arguments, **options)
+            for target, path in staged.items():
+                segy_to_mdio(path, target)
+            shutil.rmtree(folder)
+        path = outcome.output if output not in staged else output
+        return replace(outcome, output=path, warnings=[*outcome.warnings, *notes])
+
+    return wrapped
+
+
+@contextmanager
+def _folder(output: str | Path) -> Iterator[Path]:
+    """Where the SEG-Y files lie: beside a local output, else in the current folder. It stays while a job is in it."""
+    place = Path.cwd() / _stem(output) if "://" in str(output) else Path(os.path.realpath(output))
+    folder = place.with_name(f"{place.name}.aafast-store")
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FileError(describe(f"folder {folder}", error.strerror, "a folder to write in",
+                                 "Choose another folder")) from error
+    try:
+        yield folder
+    except BaseException:
+        if not any(path.suffix == ".aafast-job" for path in folder.iterdir()):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _stem(name: str | Path) -> str:
+    return Path(str(name).rstrip("/").rpartition("/")[2]).stem or "survey"
