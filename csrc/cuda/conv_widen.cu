@@ -15,6 +15,10 @@ constexpr int kTileRows = 8, kTileColumns = 32;
 constexpr int kLine = kTileColumns + 4, kPlane = (kTileRows + 2) * kLine;  // of a staged plane
 constexpr int kWarpTiles = kTileRows * kTileColumns / 16 / kWarps;         // of 16 pixels in a row, for a warp
 
+// Blocks of a multiprocessor, at least.
+template <Arithmetic A>
+constexpr int kResident = A == Arithmetic::half ? 4 : 3;
+
 template <Arithmetic A>
 struct WidenArguments {
   Image image;
@@ -122,7 +126,7 @@ __device__ __forceinline__ void halve(float* values, int lane) {
 }
 
 template <Arithmetic A, int C>
-__global__ void __launch_bounds__(kThreads) conv_widen_kernel(WidenArguments<A> args) {
+__global__ void __launch_bounds__(kThreads, kResident<A>) conv_widen_kernel(WidenArguments<A> args) {
   using T = Storage<A>;
   using Shared = WidenShared<A, C>;
   constexpr int kUnits = C / 16, kSpan = lane_span<A>(C), kSpans = C / (4 * kSpan);
@@ -183,24 +187,35 @@ __global__ void __launch_bounds__(kThreads) conv_widen_kernel(WidenArguments<A> 
 #pragma unroll
       for (int span = 0; span < kSpans; ++span) {
         const int channel = span * 4 * kSpan + q * kSpan;
-        float values[kSpan];
-        Adjacent<T, kSpan> h;
-        if (with_h) h.load(h_image + pixel + span * 4 * kSpan);
+        float values[kSpan], seconds[kSpan];
+#pragma unroll
+        for (int i = 0; i < kSpan; ++i) values[i] = sums[span * (kSpan / 4) + i / 4][i % 4 / 2][2 * side + i % 2];
+        if (with_h) {
+          Adjacent<T, kSpan> h;
+          h.load(h_image + pixel + span * 4 * kSpan);
+          float a[kSpan], b[kSpan];
+          take_floats(&shared.coefficients[1][channel], a);
+          take_floats(&shared.coefficients[2][channel], b);
+#pragma unroll
+          for (int i = 0; i < kSpan; ++i) {
+            const float hi = value_of(h, i);
+            values[i] *= gelu_gradient<A>(fmaf(a[i], hi, b[i]));
+            seconds[i] = values[i] * hi;
+          }
+        } else {
+          float bias_here[kSpan];
+          take_floats(&shared.coefficients[0][channel], bias_here);
+#pragma unroll
+          for (int i = 0; i < kSpan; ++i) {
+            values[i] += bias_here[i];
+            seconds[i] = values[i] * values[i];
+          }
+        }
 #pragma unroll
         for (int i = 0; i < kSpan; ++i) {
-          const int unit = span * (kSpan / 4) + i / 4;
-          float v = sums[unit][i % 4 / 2][2 * side + i % 2], second;
-          if (with_h) {
-            const float hi = value_of(h, i);
-            v *= gelu_gradient<A>(fmaf(shared.coefficients[1][channel + i], hi, shared.coefficients[2][channel + i]));
-            second = v * hi;
-          } else {
-            v += shared.coefficients[0][channel + i];
-            second = v * v;
-          }
-          values[i] = v;
-          totals[unit * 4 + i % 4] += v;
-          totals[(kUnits + unit) * 4 + i % 4] += second;
+          const int at = (span * (kSpan / 4) + i / 4) * 4 + i % 4;
+          totals[at] += values[i];
+          totals[4 * kUnits + at] += seconds[i];
         }
         Adjacent<T, kSpan> y;
         set_values(y, values);

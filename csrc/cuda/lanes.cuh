@@ -107,6 +107,17 @@ __device__ __forceinline__ void set_values(Adjacent<float, N>& to, const float (
   for (int i = 0; i < N; ++i) to.words[i] = bits_of(values[i]);
 }
 
+// Adjacent floats on 16 bytes.
+template <int N>
+__device__ __forceinline__ void take_floats(const float* from, float (&to)[N]) {
+  static_assert(N % 4 == 0, "16 bytes at a time");
+#pragma unroll
+  for (int i = 0; i < N; i += 4) {
+    const float4 four = *reinterpret_cast<const float4*>(from + i);
+    to[i] = four.x, to[i + 1] = four.y, to[i + 2] = four.z, to[i + 3] = four.w;
+  }
+}
+
 // ---- what a Source makes of what it reads
 
 template <Arithmetic A, Read kind>

@@ -84,15 +84,20 @@ __device__ __forceinline__ void multiply(float (&sums)[9][2][4], const WideWeigh
     const int position = u + (2 - ky) * pitch + lane % 16;
     load_matrix_transposed(b[ky], &shared.gradient[position & kLast][o0 + lane / 16 * 8]);
   }
+  // Each shift of the input is asked for before the one ahead of it is multiplied.
+  Fragment a[2];
+  const auto load_input = [&](int kx) {
+    const int position = u + kx + lane % 8 + lane / 16 * 8;
+    load_matrix_transposed(a[kx % 2], &shared.input[position & kLast][i0 + lane / 8 % 2 * 8]);
+  };
+  load_input(0);
 #pragma unroll
   for (int kx = 0; kx < 3; ++kx) {
-    Fragment a;
-    const int position = u + kx + lane % 8 + lane / 16 * 8;
-    load_matrix_transposed(a, &shared.input[position & kLast][i0 + lane / 8 % 2 * 8]);
+    if (kx < 2) load_input(kx + 1);
 #pragma unroll
     for (int ky = 0; ky < 3; ++ky) {
-      mma_half(sums[3 * ky + kx][0], a, b[ky][0], b[ky][1]);
-      mma_half(sums[3 * ky + kx][1], a, b[ky][2], b[ky][3]);
+      mma_half(sums[3 * ky + kx][0], a[kx % 2], b[ky][0], b[ky][1]);
+      mma_half(sums[3 * ky + kx][1], a[kx % 2], b[ky][2], b[ky][3]);
     }
   }
 }
@@ -161,6 +166,7 @@ __global__ void __launch_bounds__(kThreads<C>, 1) wide_weight_kernel(WideWeightA
   constexpr int kChunk = 16 / int(sizeof(T)), kChunks = C / kChunk;  // what a thread moves at once
   constexpr int kPieces = kStep<A> * kChunks, kItems = (kPieces + kThreads<C> - 1) / kThreads<C>;
   constexpr int kAhead = 128 / kStep<A> + 1;  // steps of the gradient in the ring before the first is multiplied
+  static_assert(sizeof(Shared) <= 163 * 1024, "the least that a block can have where tensor cores know tf32");
   AAFAST_DYNAMIC_SHARED(Shared, memory);
   Shared& shared = *memory;
   const int thread = threadIdx.x, lane = thread % kWarp, warp = thread / kWarp;

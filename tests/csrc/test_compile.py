@@ -21,7 +21,7 @@ LIMITS = {
     "conv_wide_single": (168, 0, 12),
     "finish_norm": (64, 9216, 2),
     "pack": (64, 0, 3),
-    "conv_widen": (128, 37888, 12),
+    "conv_widen": (168, 37888, 12),
     "conv_narrow": (255, 27648, 36),
     "weight_thin": (255, 46080, 22),
     "weight_wide": (255, 18944, 16),
