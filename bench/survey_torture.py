@@ -104,6 +104,13 @@ def ledger(out: Path) -> tuple[list[int], Counter]:
     return [r["done"] for r in records if "done" in r], Counter(r["begun"] for r in records if "begun" in r)
 
 
+def wait_for(process, reached: Callable[[], bool]) -> None:
+    """Until something is reached or a run has ended, at most two minutes."""
+    until = time.monotonic() + 120
+    while process.is_alive() and not reached() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def _run(options: dict) -> None:
     """A run in this process."""
     from aafast.bench import survey_torture  # by the name under which workers find its solver
@@ -125,7 +132,7 @@ def children(pid: int) -> list[int]:
 @trial
 def kills(folder: Path, count: int = 50, **_) -> Row:
     """SIGKILL at random times, parent or worker, over one survey; then the bytes of an undisturbed run."""
-    source = synthesise(folder / "kills.sgy", 60, 100, 128)
+    source = synthesise(folder / "kills.sgy", 110, 100, 128)
     whole, out, rng = folder / "whole.sgy", folder / "killed.sgy", random.Random(0)
     options = {"input": str(source), "output": str(out), "solve": "slow"}
     if start({**options, "output": str(whole), "workers": 4}).wait():
@@ -143,10 +150,11 @@ def kills(folder: Path, count: int = 50, **_) -> Row:
             process = fork.Process(target=_run, args=({**options, "workers": rng.choice([1, 1, 1, 2])},))
             before = sum(ledger(out)[1].values())
             process.start()
-            until = time.monotonic() + 120
-            while process.is_alive() and sum(ledger(out)[1].values()) <= before and time.monotonic() < until:
-                time.sleep(0.02)
-        time.sleep(rng.uniform(0, 1.5))
+            wait_for(process, lambda before=before: sum(ledger(out)[1].values()) > before)
+        # By blocks, not by seconds alone, so that a slow machine gets on and a fast one does not end too soon.
+        goal = len(ledger(out)[0]) + rng.choice([0, 1, 2])
+        wait_for(process, lambda goal=goal: len(ledger(out)[0]) >= goal)
+        time.sleep(rng.uniform(0, 0.6))
         if not process.is_alive():
             continue
         crew = children(process.pid)
