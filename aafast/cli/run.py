@@ -30,6 +30,10 @@ def register(commands: argparse._SubParsersAction) -> None:
                         help="pass traces with NaN or Inf through unchanged instead of refusing the file")
     parser.add_argument("--phase", choices=("constant", "zero"), default="constant",
                         help="of the estimated wavelet: the constant phase of the spikiest result, or zero")
+    parser.add_argument("--wavelet-windows", type=pair, metavar="TxA",
+                        help="estimate the wavelet in T windows of time and A areas; between them it varies smoothly")
+    parser.add_argument("--corrected-wavelets", metavar="FILE.npz",
+                        help="also write the wavelets that the model found, and how they differ from the nominal ones")
     parser.add_argument("--polarity", choices=("normal", "reverse"), default="normal",
                         help="normal (SEG): an increase of impedance is a peak")
     parser.add_argument("--sample-interval", type=float, metavar="MS", help="instead of the header's")
@@ -48,7 +52,8 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """Call `aafast.survey.run` and print what it did."""
-    given = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch", "workers", "memory", "misfit")}
+    given = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch", "workers", "memory", "misfit",
+                                                          "wavelet_windows", "corrected_wavelets")}
     try:
         result = _run(arguments, {name: value for name, value in given.items() if value is not None})
     except BaseException:

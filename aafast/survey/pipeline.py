@@ -34,7 +34,9 @@ from .solver import SolverSpec
 from .store import Source, Target, open_source, open_target
 from .stores import through_segy
 from .wavelet import Wavelet
+from .wavelet_field import check_windows, estimate_field, load_field, save_field
 from .wavelet_file import parse_wavelet
+from .wavelet_volume import locate, write_volume
 from .worker import Context
 
 
@@ -62,6 +64,8 @@ def run(
     scheduler: str | None = None,
     restart: bool = False,
     misfit: str | Path | None = None,
+    wavelet_windows: tuple[int, int] = (1, 1),
+    corrected_wavelets: str | Path | None = None,
 ) -> RunResult:
     """Reconstruct the reflectivity of a post-stack survey of any size and write it under the same headers.
 
@@ -77,30 +81,39 @@ def run(
     the model, (y [B, 1, T, X], A0) -> Solution. progress: show a bar. memory: of all processes, such as "2GB".
     workers: processes, or with a scheduler the tasks under way at once. scheduler: address of a Dask scheduler
     whose workers see the same files. restart: throw away what an earlier run has left. misfit: survey to write the
-    residual d - W r to. Raises FileError, FormatError, InputError, CheckpointError, BackendError,
-    MissingDependency.
+    residual d - W r to. wavelet_windows: of the automatic wavelet, number of windows in time and of areas in which
+    it is estimated; between them it varies smoothly. corrected_wavelets: .npz to write the wavelets that the model
+    found to, with their places and how they differ from the nominal ones. Raises FileError, FormatError,
+    InputError, CheckpointError, BackendError, MissingDependency.
     """
     clock = StopWatch()
     check_batch(batch)
     if workers < 1:
         raise InputError(describe("workers", workers, "1 or more", "Choose another number"))
     settings = Settings(patch, overlap, halo, batch, phase, polarity, keep_text_header, skip_bad, workers,
-                        parse_size(memory), scheduler, report is not None)
+                        parse_size(memory), scheduler, report is not None, wavelet_windows)
     with ExitStack() as stack:
         source = open_source(input, sample_interval)
         stack.callback(source.close)
-        paths = _check_paths(source.layout.path, {"output": output, "report": report, "misfit": misfit})
-        page = None
+        paths = _check_paths(source.layout.path, {
+            "output": output, "report": report, "misfit": misfit, "corrected wavelets": corrected_wavelets})
+        volume = page = None
+        if corrected_wavelets is not None:
+            volume = stack.enter_context(AtomicFile(paths["corrected wavelets"], what="corrected wavelets"))
         if report is not None:
             require("matplotlib", extra="report")
             page = stack.enter_context(
                 AtomicFile(paths["report"], (source.layout.path,), room=1 << 22, what="report"))
         given = parse_wavelet(wavelet, source.layout.interval, source.layout.samples, polarity=polarity)
+        if wavelet_windows != (1, 1):
+            _check_varies(given, wavelet_windows, source)
         task = _Task(source, settings, SolverSpec(os.fspath(model), device, solve), paths, given, clock)
         job = stack.enter_context(open_job(paths["output"], task.facts(wavelet), restart))
         with _kept_if_begun(job):
             outcome, pieces = task.run(job, progress)
             outcome.report = None if page is None else page.path
+            if volume is not None and not task.write_wavelets(job, volume):
+                outcome.warnings.append(f"the model corrects no wavelet: {volume.path.name} was not written")
             if page is not None:
                 from .maps import survey_pictures
                 from .report import survey_report, write_page
@@ -130,6 +143,13 @@ def _check_paths(source: Path, paths: dict[str, str | Path | None]) -> dict[str,
     return found
 
 
+def _check_varies(given: Wavelet | None, windows: tuple[int, int], source: Source) -> None:
+    if given is not None:
+        raise InputError(describe("windows of the wavelet", f"{windows[0]}x{windows[1]} with {given.source}",
+                                  "the wavelet auto, which is estimated in them", "Leave out one of the two"))
+    check_windows(windows, source.layout.samples, source.layout.traces)
+
+
 @contextmanager
 def _kept_if_begun(job: Job) -> Iterator[None]:
     """Leave a job that has blocks done to a later run, and remove one that has none."""
@@ -157,6 +177,7 @@ class _Task:
         }
         self._solve = spec.load()  # what is wrong with a model or a device shows here
         self.shown: tuple[int, int, int] = (0, 0, 0)
+        self.blocks: list[Block] = []
 
     def plan(self, section: int) -> Plan:
         """The patches of a section."""
@@ -181,6 +202,10 @@ class _Task:
             if nominal is None:
                 nominal = self._given or estimate_nominal(
                     self.source, survey, self.settings.phase, self.settings.polarity)
+                if self.settings.wavelet_windows != (1, 1):
+                    save_field(job.folder, estimate_field(
+                        self.source, survey, self.settings.wavelet_windows, nominal, self.settings.phase,
+                        self.settings.polarity))
                 save_wavelet(job.folder, nominal)
         context, blocks = self._cut(job, survey, targets)
         resumed = self._work(job, context, blocks, survey, progress)
@@ -192,6 +217,21 @@ class _Task:
         """What all blocks left for the report's maps."""
         held = (load_arrays(job.piece(number)) for number in sorted(job.done))
         return assemble(load_qc(job.folder)[0], (QcPiece.from_arrays(arrays) for arrays in held))
+
+    def write_wavelets(self, job: Job, page: AtomicFile) -> int:
+        """Write the wavelets that the model found; returns their number."""
+        nominal, field = load_wavelet(job.folder).samples, load_field(job.folder)
+        survey = load_plan(job.folder)
+
+        def rows() -> Iterator[dict]:
+            for block in self.blocks:
+                piece = load_arrays(job.piece(block.number))
+                if "wavelets" in piece and piece["patches"].size:
+                    patches = [self.plan(block.section)[n] for n in piece["patches"].tolist()]
+                    own = nominal if field is None else field.of(int(survey.offsets[block.section]), patches)
+                    yield locate(block.section, patches, piece["wavelets"], own, self.source.geometry, self.layout)
+
+        return write_volume(page, rows(), self.layout.interval, self.source.geometry.sections[0].axis)
 
     def _begin(self, job: Job) -> dict[str, Target]:
         """The targets, by name; the misfit's comes first, so that the output's name is the last to appear."""
@@ -224,7 +264,7 @@ class _Task:
             columns = settings.narrowed(share.columns, every)
             job.ledger.add(columns=columns)
         blocks = cut_sections(self._sizes, [self._plans[size].trace for size in self._sizes], columns)
-        self.shown = choose_shown(survey)
+        self.blocks, self.shown = blocks, choose_shown(survey)
         context = Context(
             source=self.source,
             target=targets["output"],

@@ -19,7 +19,8 @@ _FEWEST = 4  # columns of a block, of which one more is solved for its neighbour
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of `run`; patch, overlap, halo: samples, traces; memory: bytes; reports: whether a page is made."""
+    """The options of `run`; patch, overlap, halo: samples, traces; memory: bytes; reports: whether a page is made;
+    wavelet_windows: in time, and areas."""
 
     patch: tuple[int, int]
     overlap: tuple[int, int] | None
@@ -33,6 +34,7 @@ class Settings:
     memory: int | None
     scheduler: str | None
     reports: bool
+    wavelet_windows: tuple[int, int] = (1, 1)
 
     @property
     def processes(self) -> int:
@@ -66,6 +68,7 @@ class Settings:
             "sample interval": f"{layout.interval:g} ms",
             **spec.facts(),
             "wavelet": f"{wavelet} {hashlib.sha256(taps).hexdigest()[:12]}",
+            "windows of the wavelet": "{} in time, {} areas".format(*self.wavelet_windows),
             "patch": f"{self.patch} {self.overlap} {self.halo}",
             "traces with NaN or Inf": "skipped" if self.skip_bad else "refused",
             "text header": "kept" if self.keep_text_header else "extended",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,12 +17,13 @@ from ..errors import FileError, describe
 from .blocks import Block, find_halo
 from .job import save_arrays
 from .overlap import WriteBehind, read_ahead
-from .plan import Plan
+from .plan import Patch, Plan
 from .prepare import SurveyPlan, check_traces, load_plan, load_wavelet
 from .qc import load_qc, measure
 from .section import BATCH, Part, PartResult, Solve, plan_section, reconstruct_part
 from .solver import SolverSpec
 from .store import Source, Target
+from .wavelet_field import load_field
 
 OnBatch = Callable[[Block, int, int], None]
 
@@ -56,6 +57,7 @@ class Worker:
         self.context = context
         self.survey: SurveyPlan = load_plan(context.folder)
         self._taps = load_wavelet(context.folder).samples
+        self._field = load_field(context.folder)
         self._qc = None if context.shown is None else load_qc(context.folder)
         self._solve = solve or context.solver.load()
         if context.threads is not None:
@@ -97,7 +99,8 @@ class Worker:
         gain = self.survey.gain(block.section).part(part.first, part.stop)
         seconds = time.perf_counter() - start
         result = reconstruct_part(
-            part, gain, block, self._plan(block), lambda patches: self._taps, self._solve, self.context.batch, on_batch
+            part, gain, block, self._plan(block), lambda patches: self._nominal(block, patches), self._solve,
+            self.context.batch, on_batch,
         )
         result.seconds["gain"] += seconds
         return result
@@ -149,12 +152,20 @@ class Worker:
         if result is None:
             zeros = np.zeros((self.survey.samples, live.size), np.float32)
             images, solved, wavelets = (zeros, zeros, zeros), (np.empty(0, np.int64),) * 3, None
+            nominal = self._taps
         else:
             own = slice(*np.searchsorted(part.at, [block.first, block.stop]))
             images = part.data[:, own], result.x, result.residual
             solved, wavelets = (result.patches, result.iterations, result.status), result.wavelets
+            nominal = self._nominal(block, [self._plan(block)[n] for n in result.patches.tolist()])
         return measure(plan, block.section, block.first, numbers[here], live, *images, self._plan(block), *solved,
-                       wavelets, self._taps).to_arrays()
+                       wavelets, nominal).to_arrays()
+
+    def _nominal(self, block: Block, patches: Sequence[Patch]) -> np.ndarray:
+        """The nominal wavelet [K] of the survey or, where it varies, those of the patches [B, K]."""
+        if self._field is None or not patches:
+            return self._taps
+        return self._field.of(int(self.survey.offsets[block.section]), patches)
 
     def _targets(self) -> Iterator[Target]:
         return (target for target in (self.context.target, self.context.misfit) if target is not None)
