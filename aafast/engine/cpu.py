@@ -25,11 +25,11 @@ class CpuEngine:
             return f"it runs on CPU tensors, these are on {y.device}"
         if isinstance(A0, GivenForwardModel) and not A0.linear and hasattr(model, "residual"):
             return "A0 is not linear, and the gradient through it needs autograd"
-        return reason_against(model, y.dtype)
+        return reason_against(model, y.dtype, self.name)
 
     @torch.no_grad()
     def solve(self, model: Model, y: Tensor, A0: ForwardModel) -> Solution:
-        plan, (config, keep) = plan_of(model), model.outer()
+        plan, (config, keep) = plan_of(model, self.name), model.outer()
         work = (AdaptiveWork if hasattr(model, "residual") else PlainWork)(model, plan, y, A0)
         backend = model.backend
         if model.config.theta_scope == "batch" and isinstance(work, AdaptiveWork):

@@ -12,7 +12,6 @@ from ..adaptive.step import Aux
 from ..errors import InputError, describe
 from ..ops._stack import FusedStack
 from .plan import Plan
-from .theta_stack import chunk_size
 
 _SHARE = 0.5  # of the memory that the machine has left
 _limit: int | None = None
@@ -43,14 +42,11 @@ def budget() -> int:
         return 1 << 32
 
 
-def _stack_bytes(stack: FusedStack, batch: int, height: int, width: int, gradients: bool) -> int:
+def _stack_bytes(stack: FusedStack, height: int, width: int) -> int:
+    """Working memory of a forward pass with a sample on each thread."""
     threads = torch.get_num_threads()
-    native, size = stack.native, torch.empty((), dtype=stack.dtype).itemsize
-    need = native.forward_workspace(height, width, batch, threads, gradients)
-    if gradients:
-        need = max(need, native.backward_workspace(height, width, batch, threads, True))
-        need += min(batch, chunk_size()) * native.saved_size(height, width)
-    return need * size
+    need = stack.native.forward_workspace(height, width, threads, threads, False)
+    return need * torch.empty((), dtype=stack.dtype).itemsize
 
 
 def capacity(model: Model, plan: Plan, y: Tensor, start: Aux) -> int:
@@ -65,7 +61,7 @@ def capacity(model: Model, plan: Plan, y: Tensor, start: Aux) -> int:
     state = sum(value.numel() * value.itemsize for name, value in start.items() if name != "z")
     each = image * (12 + window) + 3 * state
     height, width = y.shape[2:]
-    fixed = _stack_bytes(plan.prox, torch.get_num_threads(), height, width, False)
+    fixed = _stack_bytes(plan.prox, height, width)
     if "z" in start:
         fixed *= 3  # the mismatch network's forward and backward pass, and what it keeps between them
     return max(1, min(len(y), (budget() - fixed) // max(1, each)))

@@ -17,11 +17,11 @@ from ..nets.residual import (
     WaveletFeatureMismatch,
     WaveletMismatch,
 )
-from ..ops import _arena, _native
 from ..ops.correlate_time import correlate_time, correlate_time_kernel
 from ..physics import ForwardModel
 from .features import Features, Outer
-from .theta_stack import Names, ThetaGradients, ThetaStack, chunks
+from .place import Place
+from .theta_stack import Names, ThetaGradients, ThetaStack
 
 ThetaGradient = dict[str, Any]  # Tensor, or Outer for the weight of a linear layer
 
@@ -37,8 +37,9 @@ class Seeds:
 class FusedMismatch:
     """One mismatch network in one dtype: callable as the network is, with gradients of the misfit beside."""
 
-    def __init__(self, network: MismatchNetwork, dtype: torch.dtype, tile: int) -> None:
-        self.network, self.dtype, self.tile = network, dtype, tile
+    def __init__(self, network: MismatchNetwork, place: Place) -> None:
+        self.network, self.place, self.pointwise = network, place, place.pointwise()
+        self.status: Tensor | None = None  # on a device: the samples that have stopped, int8 [B], not 0
 
     def start(self, samples: int) -> Theta:
         return self.network.start(samples)
@@ -75,8 +76,8 @@ class FusedMismatch:
         return Seeds(z=A0.A_adjoint((A0.A(z) - y) * scale))
 
 
-def _theta(network: MismatchNetwork, dtype: torch.dtype) -> Theta:
-    return {name: value.detach().to(dtype) for name, value in network.start_values.items()}
+def _theta(network: MismatchNetwork, place: Place) -> Theta:
+    return {name: value.detach().to(place.device, place.dtype) for name, value in network.start_values.items()}
 
 
 class _FusedConv(FusedMismatch):
@@ -84,9 +85,9 @@ class _FusedConv(FusedMismatch):
 
     NAMES = Names(("conv1", "conv2", "conv3"), (None, "norm2"), bias=False)
 
-    def __init__(self, network: ConvMismatch, dtype: torch.dtype, tile: int) -> None:
-        super().__init__(network, dtype, tile)
-        self.stack = ThetaStack("f", self.NAMES, _theta(network, dtype), network.groups, tile)
+    def __init__(self, network: ConvMismatch, place: Place) -> None:
+        super().__init__(network, place)
+        self.stack = ThetaStack("f", self.NAMES, _theta(network, place), network.groups, place)
 
     def _planes(self, theta: Theta, nominal: Tensor, A0: ForwardModel) -> tuple[Tensor, ...]:
         return (nominal,)
@@ -97,7 +98,7 @@ class _FusedConv(FusedMismatch):
     def __call__(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
         nominal = self.nominal(z, A0)
         weights = self.stack.weights(theta, adjoint=False)
-        f = self.stack.value(self._planes(theta, nominal, A0), weights, len(z), "value")
+        f = self.stack.value(self._planes(theta, nominal, A0), weights, len(z), "value", self.status)
         linear = self._linear(theta, z)
         return nominal + (f if linear is None else f + linear), nominal
 
@@ -111,18 +112,22 @@ class _FusedConv(FusedMismatch):
         linear = self._linear(theta, z)
         d_nominal, d_f = torch.empty_like(nominal), torch.empty_like(nominal[:, : self.stack.outputs])
         inputs = sum(image.shape[1] for image in planes)
-        d_in = torch.empty(batch, inputs, *size, dtype=self.dtype) if of == "z" or len(planes) > 1 else None
+        d_in = self.place.empty(batch, inputs, *size) if of == "z" or len(planes) > 1 else None
         found = ThetaGradients(self.stack, weights, len(weights.packed) == 1, batch) if of == "theta" else None
-        for begin, end in chunks(batch):
-            f = _arena.take("f.chunk", (end - begin, self.stack.outputs, *size), self.dtype)
+        for begin, end in self.place.chunks(batch):
+            f = self.place.take("f.chunk", (end - begin, self.stack.outputs, *size))
             saved = self.stack.saved(end - begin, planes)
-            self.stack.fused.forward(planes, weights, f, saved, begin)
+            self.stack.fused.forward(planes, weights, f, saved, begin, self.status)
             if linear is not None:
                 f.add_(linear[begin:end])
-            _additive_seeds(scale, gamma, nominal, f, y, d_nominal, d_f, begin, end)
+            part = slice(begin, end)
+            self.pointwise.additive_seeds(
+                scale, gamma, nominal[part], f, y[part], d_nominal[part], d_f[part], self.status
+            )
             written = None if found is None else found.chunk(begin, end)
+            towards = None if d_in is None else d_in[part]
             self.stack.fused.backward(
-                planes, weights, d_f[begin:end], saved, None if d_in is None else d_in[begin:end], written, begin
+                planes, weights, d_f[part], saved, towards, written, begin, scale, self.status
             )
         if of == "z":
             towards = A0.A_adjoint(d_nominal.add_(d_in[:, :channels]))
@@ -157,8 +162,8 @@ class _FusedWavelet(_FusedConv):
 
 
 class _FusedWaveletFeature(_FusedConv):
-    def __init__(self, network: WaveletFeatureMismatch, dtype: torch.dtype, tile: int) -> None:
-        super().__init__(network, dtype, tile)
+    def __init__(self, network: WaveletFeatureMismatch, place: Place) -> None:
+        super().__init__(network, place)
         self.features: Features | None = None
 
     def forget(self) -> None:
@@ -181,11 +186,11 @@ class _FusedHaze(FusedMismatch):
     TRANSMISSION = Names(("trans1", "trans2"), ("trans_norm1",), bias=True)
     LIGHT = Names(("light1", "light2", "light3"), ("light_norm1", "light_norm2"), bias=True)
 
-    def __init__(self, network: HazeMismatch, dtype: torch.dtype, tile: int) -> None:
-        super().__init__(network, dtype, tile)
-        theta = _theta(network, dtype)
-        self.transmission = ThetaStack("t", self.TRANSMISSION, theta, network.groups, tile)
-        self.light = ThetaStack("l", self.LIGHT, theta, network.groups, tile)
+    def __init__(self, network: HazeMismatch, place: Place) -> None:
+        super().__init__(network, place)
+        theta = _theta(network, place)
+        self.transmission = ThetaStack("t", self.TRANSMISSION, theta, network.groups, place)
+        self.light = ThetaStack("l", self.LIGHT, theta, network.groups, place)
 
     def _depth(self, z: Tensor, A0: ForwardModel) -> Tensor:
         depth = self.network._depth(z, A0)
@@ -193,8 +198,9 @@ class _FusedHaze(FusedMismatch):
 
     def __call__(self, theta: Theta, z: Tensor, A0: ForwardModel) -> tuple[Tensor, Tensor]:
         nominal, z = self.nominal(z, A0), z.contiguous()
-        logit = self.transmission.value((self._depth(z, A0),), self.transmission.weights(theta, False), len(z), "value")
-        light = self.light.value((z,), self.light.weights(theta, False), len(z), "value")
+        depth, weights = self._depth(z, A0), self.transmission.weights(theta, False)
+        logit = self.transmission.value((depth,), weights, len(z), "value", self.status)
+        light = self.light.value((z,), self.light.weights(theta, False), len(z), "value", self.status)
         t = torch.sigmoid(logit)
         return nominal * t + light * (1 - t), nominal
 
@@ -213,55 +219,36 @@ class _FusedHaze(FusedMismatch):
              ThetaGradients(self.light, l_weights, shared, batch))
             if adjoint else None
         )
-        for begin, end in chunks(batch):
+        for begin, end in self.place.chunks(batch):
             shape = (end - begin, channels, *size)
             logit, light, d_light, d_logit = (
-                _arena.take(f"haze.{name}", shape, self.dtype) for name in ("logit", "light", "d_light", "d_logit")
+                self.place.take(f"haze.{name}", shape) for name in ("logit", "light", "d_light", "d_logit")
             )
             t_saved = self.transmission.saved(end - begin, (depth,)) if adjoint else None
             l_saved = self.light.saved(end - begin, (z,))
-            self.transmission.fused.forward((depth,), t_weights, logit, t_saved, begin)
-            self.light.fused.forward((z,), l_weights, light, l_saved, begin)
-            _haze_seeds(scale, gamma, nominal, light, logit, y, d_nominal, d_light, d_logit, begin, end)
+            self.transmission.fused.forward((depth,), t_weights, logit, t_saved, begin, self.status)
+            self.light.fused.forward((z,), l_weights, light, l_saved, begin, self.status)
+            part = slice(begin, end)
+            self.pointwise.haze_seeds(
+                scale, gamma, nominal[part], light, logit, y[part], d_nominal[part], d_light, d_logit, self.status
+            )
             if found is None:
-                self.light.fused.backward((z,), l_weights, d_light, l_saved, d_z[begin:end], None, begin)
+                self.light.fused.backward(
+                    (z,), l_weights, d_light, l_saved, d_z[part], None, begin, scale, self.status
+                )
                 continue
             t_found, l_found = found
             t_part, l_part = t_found.chunk(begin, end), l_found.chunk(begin, end)
-            self.light.fused.backward((z,), l_weights, d_light, l_saved, None, l_part, begin)
-            self.transmission.fused.backward((depth,), t_weights, d_logit, t_saved, None, t_part, begin)
+            self.light.fused.backward((z,), l_weights, d_light, l_saved, None, l_part, begin, scale, self.status)
+            self.transmission.fused.backward(
+                (depth,), t_weights, d_logit, t_saved, None, t_part, begin, scale, self.status
+            )
         if found is None:
             return Seeds(z=A0.A_adjoint(d_nominal) + d_z)
         gradient: ThetaGradient = {}
         for part in found:
             part.into(gradient)
         return Seeds(theta=gradient)
-
-
-def _additive_seeds(
-    scale: float, gamma: float, nominal: Tensor, f: Tensor, y: Tensor, d_nominal: Tensor, d_f: Tensor,
-    begin: int, end: int,
-) -> None:
-    batch, channels, height, width = nominal[begin:end].shape
-    misfit = _arena.take("misfit", (batch,), torch.float64)
-    _native.call(
-        "additive_seeds_cpu", nominal.dtype, batch, channels, height * width, f.shape[1], scale, gamma,
-        nominal[begin:].data_ptr(), f.data_ptr(), y[begin:].data_ptr(), d_nominal[begin:].data_ptr(),
-        d_f[begin:].data_ptr(), misfit.data_ptr(), torch.get_num_threads(),
-    )
-
-
-def _haze_seeds(
-    scale: float, gamma: float, nominal: Tensor, light: Tensor, logit: Tensor, y: Tensor, d_nominal: Tensor,
-    d_light: Tensor, d_logit: Tensor, begin: int, end: int,
-) -> None:
-    batch, channels, height, width = light.shape
-    misfit = _arena.take("misfit", (batch,), torch.float64)
-    _native.call(
-        "haze_seeds_cpu", nominal.dtype, batch, channels, height * width, scale, gamma, nominal[begin:].data_ptr(),
-        light.data_ptr(), logit.data_ptr(), y[begin:].data_ptr(), d_nominal[begin:].data_ptr(), d_light.data_ptr(),
-        d_logit.data_ptr(), misfit.data_ptr(), torch.get_num_threads(),
-    )
 
 
 FUSED: dict[type[MismatchNetwork], type[FusedMismatch]] = {

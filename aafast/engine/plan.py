@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from ..adaptive.models import Model
-from ..ops import _arena, _native
-from ..ops._stack import FAST, STRICT, FusedStack, StackShape, StackWeights, refusal
+from ..nets.residual import MismatchNetwork
+from ..nets.spectral_norm import Written
+from ..ops import _native
+from ..ops._stack import FusedStack, StackShape, StackWeights
+from ..ops._stacks import refusal
 from .mismatch import FUSED, FusedMismatch
+from .place import Place
 
-TILES = {"fast": FAST, "strict": STRICT}
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The packed proximal network of a model, its step exp(eta), and its mismatch network; shared by threads."""
 
@@ -25,26 +27,25 @@ class Plan:
     weights: StackWeights
     step: float
     skip: bool
-    tile: int
-    dtype: torch.dtype
-    made_from: tuple[Tensor, ...]  # copies of the weights
+    place: Place
+    made_from: tuple[Tensor, ...] | tuple[Written, ...]  # copies of the weights; on a device, marks of them
     settings: tuple[object, ...]
 
-    def apply_prox(self, images: tuple[Tensor, ...]) -> Tensor:
+    def apply_prox(self, images: tuple[Tensor, ...], status: Tensor | None = None) -> Tensor:
         """R_rho of the images' planes, [B, C, H, W]."""
         first = images[0]
-        out = torch.empty(len(first), self.prox.shape.channels[-1], *first.shape[2:], dtype=self.dtype)
-        self.prox.forward(images, self.weights, out)
+        out = self.place.empty(len(first), self.prox.shape.channels[-1], *first.shape[2:])
+        self.prox.forward(images, self.weights, out, status=status)
         return out.add_(first[:, : out.shape[1]]) if self.skip else out
 
-    def mismatch(self, model: Model) -> FusedMismatch:
-        """A fresh mismatch network: what it derives from theta belongs to one solve."""
-        network = model.residual
-        return FUSED[type(network)](network, self.dtype, self.tile)
+    def mismatch(self, network: MismatchNetwork) -> FusedMismatch:
+        """A mismatch network made ready afresh: what it derives from theta belongs to one solve."""
+        return FUSED[type(network)](network, self.place)
 
     @property
     def bytes(self) -> int:
-        return sum(tensor.numel() * tensor.itemsize for tensor in (self.weights.packed, *self.made_from))
+        kept = [value for value in (self.weights.packed, *self.made_from) if isinstance(value, Tensor)]
+        return sum(tensor.numel() * tensor.itemsize for tensor in kept)
 
 
 def prox_shape(model: Model) -> StackShape:
@@ -54,13 +55,13 @@ def prox_shape(model: Model) -> StackShape:
         (convs[0].in_channels, *(conv.out_channels for conv in convs)),
         tuple(norm is not None for norm in norms),
         model.config.groups,
-        TILES[model.precision],
+        model.precision,
     )
 
 
-def reason_against(model: Model, dtype: torch.dtype) -> str | None:
-    """Why a model cannot be planned, or None: another network, hooks, or channel counts that fit no vector."""
-    if _native.load()[0] is None:
+def reason_against(model: Model, dtype: torch.dtype, backend: str) -> str | None:
+    """Why a model cannot be planned for a backend, or None: another network, hooks, or channel counts it has not."""
+    if backend != "triton" and _native.load()[0] is None:
         return _native.load()[1]
     against = model.prox.peculiarity()
     if against is not None:
@@ -74,16 +75,17 @@ def reason_against(model: Model, dtype: torch.dtype) -> str | None:
     shapes = [prox_shape(model)]
     if residual is not None and residual.start_values:
         width, planes = model.config.residual_channels, model.config.image_channels
-        shapes.append(StackShape((planes + 1, width, width, planes), (True, True), model.config.groups))
+        channels = (planes + 1, width, width, planes)
+        shapes.append(StackShape(channels, (True, True), model.config.groups, model.precision))
     for shape in shapes:
-        against = refusal(shape, dtype)
+        against = refusal(shape, dtype, backend)
         if against is not None:
             return f"{against} (its channels are {', '.join(map(str, shape.channels))})"
     return None
 
 
 _lock = threading.Lock()
-_plans: weakref.WeakKeyDictionary[Model, Plan] = weakref.WeakKeyDictionary()
+_plans: weakref.WeakKeyDictionary[Model, dict[str, Plan]] = weakref.WeakKeyDictionary()  # of each backend
 
 
 def _tensors(model: Model) -> list[Tensor]:
@@ -91,39 +93,47 @@ def _tensors(model: Model) -> list[Tensor]:
     return [tensor.detach() for tensor in (*model.prox.parameters(), *norms, model.eta)]
 
 
-def _settings(model: Model) -> tuple[object, ...]:
+def _settings(model: Model, backend: str) -> tuple[object, ...]:
     """What a plan depends on beside the weights."""
     module, _ = _native.load()
-    return model.precision, module.selected_isa(), model.prox.skip
+    isa = module.selected_isa() if backend == "cpp" else ""
+    return model.precision, isa, model.prox.skip
 
 
 def _is_still(plan: Plan, model: Model) -> bool:
-    """Whether a plan is that of the model as it is. It looks at the values: writes through `.data` leave no trace."""
+    """Whether a plan is that of the model as it is.
+
+    On a CPU it looks at the values, since writes through `.data` leave no trace. On a device that would wait for it.
+    """
     now = _tensors(model)
-    return (
-        plan.settings == _settings(model)
-        and len(now) == len(plan.made_from)
-        and all(a.dtype == b.dtype and torch.equal(a, b) for a, b in zip(plan.made_from, now, strict=True))
+    if plan.settings != _settings(model, plan.place.backend) or len(now) != len(plan.made_from):
+        return False
+    return all(
+        made.is_still(tensor) if isinstance(made, Written)
+        else made.dtype == tensor.dtype and made.device == tensor.device and torch.equal(made, tensor)
+        for made, tensor in zip(plan.made_from, now, strict=True)
     )
 
 
 @torch.no_grad()
-def plan_of(model: Model) -> Plan:
-    """The plan of a model, built again where its weights, precision or instruction set have changed."""
+def plan_of(model: Model, backend: str = "cpp") -> Plan:
+    """The plan of a model, built again where its weights, precision, device or instruction set have changed."""
     with _lock:
-        kept = _plans.get(model)
+        kept = _plans.get(model, {}).get(backend)
     if kept is not None and _is_still(kept, model):
         return kept
-    built = _build(model)
+    built = _build(model, backend)
     with _lock:
-        _plans[model] = built
+        _plans.setdefault(model, {})[backend] = built
     return built
 
 
-def _build(model: Model) -> Plan:
-    dtype, shape = model.eta.dtype, prox_shape(model)
-    made_from = tuple(tensor.clone() for tensor in _tensors(model))
-    fused = FusedStack(shape, dtype)
+def _build(model: Model, backend: str) -> Plan:
+    shape = prox_shape(model)
+    place = Place(backend, model.eta.device, model.eta.dtype, model.precision)
+    on_device = place.device.type != "cpu"
+    made_from = tuple(Written.now(tensor) if on_device else tensor.clone() for tensor in _tensors(model))
+    fused = place.stack(shape.channels, shape.normed, shape.groups)
     convs, norms = model.prox.convolutions(), model.prox.norms()
     weights = tuple(weight.detach() for weight in model.prox.effective_weights())
     packed = StackWeights(
@@ -135,17 +145,16 @@ def _build(model: Model) -> Plan:
         ),
     )
     step = float(torch.exp(model.eta))
-    return Plan(fused, packed, step, model.prox.skip, shape.tile, dtype, made_from, _settings(model))
+    return Plan(fused, packed, step, model.prox.skip, place, made_from, _settings(model, backend))
 
 
-def held_bytes() -> int:
-    """Bytes that plans and their working memory hold."""
+def plan_bytes() -> int:
+    """Bytes that plans hold."""
     with _lock:
-        return sum(plan.bytes for plan in _plans.values()) + _arena.held_bytes()
+        return sum(plan.bytes for plans in _plans.values() for plan in plans.values())
 
 
-def release() -> None:
-    """Give plans and working memory back; the next solve builds what it needs."""
+def release_plans() -> None:
+    """Forget the plans; the next solve builds what it needs."""
     with _lock:
         _plans.clear()
-    _arena.release()

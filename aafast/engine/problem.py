@@ -36,4 +36,5 @@ class FusedProblem(Problem):
 
     def gradient_theta(self, theta: Theta, z: Tensor) -> Theta:
         found = self.theta_gradient(theta, z)
-        return {name: g.dense() if isinstance(g, Outer) else g for name, g in found.items()}
+        dense = {name: g.dense() if isinstance(g, Outer) else g for name, g in found.items()}
+        return {name: g if len(g) == len(theta[name]) else g.sum(0, keepdim=True) for name, g in dense.items()}

@@ -9,7 +9,6 @@ from ..adaptive.models import Model
 from ..adaptive.state import Aux, initial, theta_of, updated
 from ..adaptive.theta_solvers import update_theta
 from ..adaptive.z_solvers import update_z
-from ..ops import _arena, _native
 from ..physics import ForwardModel, GaussianBlur, Haze, WaveletConvolution
 from .optimiser import adamw
 from .plan import Plan
@@ -24,7 +23,8 @@ class PlainWork:
 
     def __init__(self, model: Model, plan: Plan, y: Tensor, A0: ForwardModel) -> None:
         self.model, self.plan, self.y, self.A0 = model, plan, y, A0
-        self.known = isinstance(A0, _BATCHED)
+        self.pointwise = plan.place.pointwise()
+        self.known = isinstance(A0, _BATCHED) or plan.place.backend != "cpp"  # a device takes them as its libraries do
         self._part: tuple[Tensor, Tensor, ForwardModel] | None = None
 
     def __len__(self) -> int:
@@ -76,7 +76,7 @@ class AdaptiveWork(PlainWork):
         return x0, initial(x0, self.model.residual.start(1 if self.shared else len(index)))
 
     def _problem(self, y: Tensor, A0: ForwardModel) -> FusedProblem:
-        mismatch = self.plan.mismatch(self.model)
+        mismatch = self.plan.mismatch(self.model.residual)
         return FusedProblem(y, A0, mismatch, self.model.config, self.model.backend)
 
     def _together(self, index: Tensor) -> FusedProblem:
@@ -107,7 +107,8 @@ class AdaptiveWork(PlainWork):
 
     def _adapt(self, problem: FusedProblem, x: Tensor, aux: Aux) -> Aux:
         z = update_z(problem, theta_of(aux), aux["z"], x)
-        if problem.config.theta_solver.name == "adamw" and theta_of(aux):
+        native = self.plan.place.backend in ("cpp", "cuda")
+        if native and problem.config.theta_solver.name == "adamw" and theta_of(aux):
             theta = adamw(problem, aux, z)
         else:
             theta = update_theta(problem, aux, z)
@@ -116,12 +117,7 @@ class AdaptiveWork(PlainWork):
     def _prox_step(self, x: Tensor, z: Tensor, y: Tensor) -> Tensor:
         """As aafast.adaptive.step.AdaptiveStep.prox_step."""
         config = self.model.config
-        x, z = x.contiguous(), z.contiguous()
-        point = _arena.take("point", tuple(x.shape), x.dtype)
-        start = 0 if config.offset == "none" else y.data_ptr()
-        _native.call(
-            "prox_point_cpu", x.dtype, x.numel(), self.plan.step, x.data_ptr(), z.data_ptr(), start, point.data_ptr(),
-            torch.get_num_threads(),
-        )
+        start = None if config.offset == "none" else y
+        point = self.pointwise.prox_point(self.plan.step, x.contiguous(), z.contiguous(), start)
         out = self.plan.apply_prox((point, y) if config.feed_y else (point,))
         return out.add_(y) if config.offset == "residual" else out

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..nets.residual import Theta
-from ..ops import _arena
-from ..ops._stack import FusedStack, StackGradients, StackShape, StackWeights
+from ..ops._stack import StackGradients, StackWeights
+from .place import Place
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,11 @@ class Names:
 class ThetaStack:
     """The native stack of one part of a mismatch network, fed with theta [S, ...], S = 1 or one set per sample."""
 
-    def __init__(self, label: str, names: Names, theta: Theta, groups: int, tile: int) -> None:
+    def __init__(self, label: str, names: Names, theta: Theta, groups: int, place: Place) -> None:
         weights = [theta[f"{name}_weight"] for name in names.convs]
         channels = (weights[0].shape[-3], *(weight.shape[-4] for weight in weights))
-        self.label, self.names, self.outputs = label, names, channels[-1]
-        self.shape = StackShape(channels, tuple(norm is not None for norm in names.norms), groups, tile)
-        self.fused = FusedStack(self.shape, weights[0].dtype)
+        self.label, self.names, self.outputs, self.place = label, names, channels[-1], place
+        self.fused = place.stack(channels, tuple(norm is not None for norm in names.norms), groups)
 
     def weights(self, theta: Theta, adjoint: bool) -> StackWeights:
         """theta as the native stack reads it; valid until the next call."""
@@ -43,15 +41,17 @@ class ThetaStack:
         )
         return StackWeights(packed, bias, norm_weight, norm_bias)
 
-    def value(self, images: tuple[Tensor, ...], weights: StackWeights, batch: int, name: str) -> Tensor:
+    def value(
+        self, images: tuple[Tensor, ...], weights: StackWeights, batch: int, name: str, status: Tensor | None = None
+    ) -> Tensor:
         """The stack's output [batch, outputs, H, W], in the arena under `name`."""
-        out = _arena.take(f"{self.label}.{name}", (batch, self.outputs, *images[0].shape[2:]), self.fused.dtype)
-        self.fused.forward(images, weights, out)
+        out = self.place.take(f"{self.label}.{name}", (batch, self.outputs, *images[0].shape[2:]))
+        self.fused.forward(images, weights, out, status=status)
         return out
 
     def saved(self, batch: int, images: tuple[Tensor, ...]) -> Tensor:
         """Memory for the activations of `batch` samples, in the arena."""
-        return self.fused.saved(batch, *images[0].shape[2:], name=f"{self.label}.saved")
+        return self.fused.saved(batch, *images[0].shape[2:], f"{self.label}.saved", self.place.device)
 
 
 class ThetaGradients:
@@ -82,15 +82,6 @@ class ThetaGradients:
                 theta_gradient[f"{name}_bias"] = self._of_theta(found.norm_bias[index])
 
     def _of_theta(self, sets: Tensor) -> Tensor:
-        return sets.sum(0, keepdim=True) if self.shared and len(sets) > 1 else sets
-
-
-def chunk_size() -> int:
-    """Samples taken together: few to a thread, so that their activations stay in the caches between two passes."""
-    return 2 * max(1, torch.get_num_threads())
-
-
-def chunks(batch: int) -> list[tuple[int, int]]:
-    """The samples of a batch in the parts that are taken together."""
-    size = chunk_size()
-    return [(begin, min(begin + size, batch)) for begin in range(0, batch, size)]
+        if self.shared and len(sets) > 1 and self.stack.place.backend != "cuda":
+            return sets.sum(0, keepdim=True)
+        return sets  # its optimiser adds them up itself

@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,13 +29,18 @@ def load() -> tuple[ModuleType | None, str]:
     return module, ""
 
 
-def call(function: str, dtype: torch.dtype, *arguments: int | float | bool | tuple[int, int]) -> None:
+def call(function: str, dtype: torch.dtype, *arguments: Any) -> None:
     """Call the float32 or float64 variant of a native function; a refused launch becomes BackendError."""
+    invoke(f"{function}_{str(dtype).removeprefix('torch.')}", *arguments)
+
+
+def invoke(function: str, *arguments: Any) -> Any:
+    """Call a native function by its whole name; a refused launch becomes BackendError."""
     module, reason = load()
     if module is None:
         raise BackendError(describe(f"function {function}", reason, "a module", "Use backend='eager'"))
     try:
-        getattr(module, f"{function}_{str(dtype).removeprefix('torch.')}")(*arguments)
+        return getattr(module, function)(*arguments)
     except RuntimeError as error:
         raise BackendError(
             describe(f"function {function}", error, "its launch to be accepted", "Use backend='eager'")

@@ -1,4 +1,4 @@
-"""The native stack of convolutions, on tensors: who packs weights, who owns memory, which addresses go down."""
+"""The stack of convolutions on tensors: who packs weights, who owns memory, which addresses go down."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from torch import Tensor
 from ..errors import BackendError, describe
 from . import _arena, _native
 
-STRICT, FAST = 2, 4  # pixels of a Winograd tile: less rounding, less work
+PRECISIONS = ("fast", "tf32", "strict")  # of the products; sums have at least float32
+_TILES = {"fast": 4, "tf32": 4, "strict": 2}  # pixels of a Winograd tile: less work, or less rounding
 
 
 @dataclass(frozen=True)
 class StackShape:
-    """Channel counts from the first planes to the last, which hidden layers have a GroupNorm, its groups, the tile."""
+    """Channel counts from the first planes to the last, which hidden layers have a GroupNorm, its groups, rounding."""
 
     channels: tuple[int, ...]
     normed: tuple[bool, ...]
     groups: int = 1
-    tile: int = FAST
+    precision: str = "fast"
 
     @property
     def layers(self) -> int:
@@ -41,10 +42,10 @@ class StackWeights:
     def rows(self, begin: int) -> tuple[Any, ...]:
         """The addresses of the sets from sample `begin` on."""
         return (
-            _row(self.packed, begin),
-            [_row(t, begin) for t in self.bias],
-            [_row(t, begin) for t in self.norm_weight],
-            [_row(t, begin) for t in self.norm_bias],
+            row(self.packed, begin),
+            [row(t, begin) for t in self.bias],
+            [row(t, begin) for t in self.norm_weight],
+            [row(t, begin) for t in self.norm_bias],
         )
 
 
@@ -62,7 +63,7 @@ class StackGradients:
         return [[0 if tensor is None else tensor.data_ptr() for tensor in part] for part in parts]
 
 
-def _row(tensor: Tensor | None, begin: int) -> tuple[int, int]:
+def row(tensor: Tensor | None, begin: int) -> tuple[int, int]:
     """Address of a sample's row of a tensor [S, ...] and the step to the next one's, 0 where S = 1."""
     if tensor is None:
         return 0, 0
@@ -70,24 +71,13 @@ def _row(tensor: Tensor | None, begin: int) -> tuple[int, int]:
     return tensor.data_ptr() + begin * step * tensor.itemsize, step
 
 
-def _planes(images: tuple[Tensor, ...], begin: int) -> list[tuple[int, int]]:
+def planes(images: tuple[Tensor, ...], begin: int) -> list[tuple[int, int]]:
     found = []
     for image in images:
-        address, step = _row(image, begin)
+        address, step = row(image, begin)
         pixels = image.shape[2] * image.shape[3] * image.itemsize
         found += [(address + channel * pixels, step) for channel in range(image.shape[1])]
     return found
-
-
-def refusal(shape: StackShape, dtype: torch.dtype) -> str | None:
-    """Why the native stack cannot be built so, or None."""
-    try:
-        native(shape, dtype, _isa())
-    except BackendError as error:
-        return str(error)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _isa() -> str:
@@ -102,11 +92,14 @@ def native(shape: StackShape, dtype: torch.dtype, isa: str) -> Any:
     if module is None:
         raise BackendError(describe("stack of convolutions", reason, "a module", "Use backend='eager'"))
     kind = getattr(module, f"Stack_{str(dtype).removeprefix('torch.')}")
-    return kind(list(shape.channels), list(shape.normed), shape.groups, shape.tile)
+    return kind(list(shape.channels), list(shape.normed), shape.groups, _TILES[shape.precision])
 
 
 class FusedStack:
-    """A native stack for one dtype. All tensors are contiguous; images are [B, C, H, W], or [1, C, H, W] for all."""
+    """The CPU's stack for one dtype, and the face of the others.
+
+    All tensors are contiguous; images are [B, C, H, W], or [1, C, H, W] for all.
+    """
 
     def __init__(self, shape: StackShape, dtype: torch.dtype) -> None:
         self.shape, self.dtype = shape, dtype
@@ -122,7 +115,9 @@ class FusedStack:
         self.native.pack(addresses, sets, adjoint, torch.get_num_threads(), packed.data_ptr())
         return packed
 
-    def saved(self, batch: int, height: int, width: int, name: str | None = None) -> Tensor:
+    def saved(
+        self, batch: int, height: int, width: int, name: str | None = None, device: torch.device = _arena.CPU
+    ) -> Tensor:
         """Memory for the activations of `batch` samples."""
         size = (batch, self.native.saved_size(height, width))
         return torch.empty(size, dtype=self.dtype) if name is None else _arena.take(name, size, self.dtype)
@@ -134,14 +129,18 @@ class FusedStack:
         out: Tensor,
         saved: Tensor | None = None,
         begin: int = 0,
+        status: Tensor | None = None,
     ) -> None:
-        """Run samples begin ... begin + len(out) of the images into out [b, outputs, H, W]."""
+        """Run samples begin ... begin + len(out) of the images into out [b, outputs, H, W].
+
+        status: int8 [B] on a device, not 0 for samples to skip; the CPU's callers leave those out themselves.
+        """
         batch, _, height, width = out.shape
         threads = torch.get_num_threads()
         size = self.native.forward_workspace(height, width, batch, threads, saved is not None)
         workspace = _arena.take("workspace", (size,), self.dtype)
         self.native.forward(
-            height, width, batch, _planes(images, begin), weights.rows(begin), threads,
+            height, width, batch, planes(images, begin), weights.rows(begin), threads,
             0 if saved is None else saved.data_ptr(), workspace.data_ptr(), out.data_ptr(),
         )
 
@@ -154,14 +153,19 @@ class FusedStack:
         d_in: Tensor | None = None,
         gradients: StackGradients | None = None,
         begin: int = 0,
+        scale: float = 1.0,
+        status: Tensor | None = None,
     ) -> None:
-        """From d_out [b, outputs, H, W] fill d_in [b, inputs, H, W] and the gradients of the weights."""
+        """From d_out [b, outputs, H, W] fill d_in [b, inputs, H, W] and the gradients of the weights.
+
+        scale: the size of d_out where its cause is 1; products in 16 bits are brought near 1 by it.
+        """
         batch, _, height, width = d_out.shape
         threads = torch.get_num_threads()
         size = self.native.backward_workspace(height, width, batch, threads, gradients is not None)
         workspace = _arena.take("workspace", (size,), self.dtype)
         self.native.backward(
-            height, width, batch, _planes(images, begin), weights.rows(begin), d_out.data_ptr(), saved.data_ptr(),
+            height, width, batch, planes(images, begin), weights.rows(begin), d_out.data_ptr(), saved.data_ptr(),
             threads, workspace.data_ptr(), 0 if d_in is None else d_in.data_ptr(),
             [] if gradients is None else gradients.addresses(),
         )
@@ -169,12 +173,13 @@ class FusedStack:
     def gradients(self, batch: int, weights: StackWeights) -> StackGradients:
         """Fresh memory for the gradients of `batch` samples."""
         counts = self.shape.channels
+        place = torch.empty(0, dtype=self.dtype, device=weights.packed.device)
 
         def like(layer: int, tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else torch.empty(batch, counts[layer + 1], dtype=self.dtype)
+            return None if tensor is None else place.new_empty(batch, counts[layer + 1])
 
         return StackGradients(
-            [torch.empty(batch, counts[i + 1], counts[i], 3, 3, dtype=self.dtype) for i in range(self.shape.layers)],
+            [place.new_empty(batch, counts[i + 1], counts[i], 3, 3) for i in range(self.shape.layers)],
             [like(i, tensor) for i, tensor in enumerate(weights.bias)],
             [like(i, tensor) for i, tensor in enumerate(weights.norm_weight)],
             [like(i, tensor) for i, tensor in enumerate(weights.norm_bias)],

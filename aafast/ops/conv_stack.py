@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import BackendError, InputError, describe
-from . import _dispatch, _stack, _tracing
+from . import _dispatch, _stack, _stacks, _tracing
 from ._stack import FusedStack, StackGradients, StackShape, StackWeights
 from ._tensors import check_compute_tensors, check_shape
 
@@ -52,12 +52,12 @@ def conv_stack(
     norm_bias = tuple(norm_bias) if norm_bias is not None else (None,) * (layers - 1)
     _check(image, weights, bias, norm_weight, norm_bias, groups)
     shape = _shape(weights, norm_weight, groups, strict)
-    if _select(backend, image.device, image.dtype, shape.channels, shape.normed, groups, shape.tile) == "eager":
+    if _select(backend, image.device, image.dtype, shape.channels, shape.normed, groups, shape.precision) == "eager":
         return _eager(image, weights, bias, norm_weight, norm_bias, groups)
     given = [tensor for tensor in (*bias, *norm_weight, *norm_bias) if tensor is not None]
     there = [tensor is not None for tensor in (*bias, *norm_weight, *norm_bias)]
     saves = torch.is_grad_enabled() and any(t.requires_grad for t in (image, *weights, *given))
-    return _conv_stack(image, list(weights), given, there, groups, shape.tile, saves)[0]
+    return _conv_stack(image, list(weights), given, there, groups, shape.precision, saves)[0]
 
 
 def _check(
@@ -100,17 +100,18 @@ def _check(
 
 def _shape(weights: Sequence[Tensor], norm_weight: Optional, groups: int, strict: bool) -> StackShape:
     channels = (weights[0].shape[2], *(weight.shape[1] for weight in weights))
-    tile = _stack.STRICT if strict else _stack.FAST
-    return StackShape(channels, tuple(norm is not None for norm in norm_weight), groups, tile)
+    precision = "strict" if strict else "fast"
+    return StackShape(channels, tuple(norm is not None for norm in norm_weight), groups, precision)
 
 
 @_tracing.constant  # a trace can neither load a module nor ask it
 def _select(
     backend: str, device: torch.device, dtype: torch.dtype, channels: tuple[int, ...], normed: tuple[bool, ...],
-    groups: int, tile: int,
+    groups: int, precision: str,
 ) -> str:
     chosen = _dispatch.select("conv_stack", backend, device, dtype)
-    against = _stack.refusal(StackShape(channels, normed, groups, tile), dtype) if chosen == "cpp" else None
+    shape = StackShape(channels, normed, groups, precision)
+    against = _stacks.refusal(shape, dtype) if chosen == "cpp" else None
     if against is None:
         return chosen
     if backend == "auto":
@@ -162,21 +163,24 @@ def _parts(given: Sequence[Tensor], there: Sequence[bool], layers: int) -> tuple
 
 
 def _fused(
-    weights: Sequence[Tensor], given: Sequence[Tensor], there: Sequence[bool], groups: int, tile: int, adjoint: bool
+    weights: Sequence[Tensor], given: Sequence[Tensor], there: Sequence[bool], groups: int, precision: str,
+    adjoint: bool,
 ) -> tuple[FusedStack, StackWeights]:
     bias, norm_weight, norm_bias = (
         tuple(None if t is None else t.contiguous() for t in part) for part in _parts(given, there, len(weights))
     )
     channels = (weights[0].shape[2], *(weight.shape[1] for weight in weights))
-    fused = FusedStack(StackShape(channels, tuple(n is not None for n in norm_weight), groups, tile), weights[0].dtype)
+    shape = StackShape(channels, tuple(n is not None for n in norm_weight), groups, precision)
+    fused = FusedStack(shape, weights[0].dtype)
     return fused, StackWeights(fused.pack(tuple(weights), adjoint, "conv_stack"), bias, norm_weight, norm_bias)
 
 
 @torch.library.custom_op("aafast::conv_stack", mutates_args=())
 def _conv_stack(
-    image: Tensor, weights: list[Tensor], given: list[Tensor], there: list[bool], groups: int, tile: int, saves: bool
+    image: Tensor, weights: list[Tensor], given: list[Tensor], there: list[bool], groups: int, precision: str,
+    saves: bool,
 ) -> tuple[Tensor, Tensor]:
-    fused, packed = _fused(weights, given, there, groups, tile, adjoint=False)
+    fused, packed = _fused(weights, given, there, groups, precision, adjoint=False)
     batch, _, height, width = image.shape
     out = image.new_empty(batch, fused.shape.channels[-1], height, width)
     saved = fused.saved(batch, height, width) if saves else image.new_empty(0)
@@ -186,7 +190,8 @@ def _conv_stack(
 
 @_conv_stack.register_fake
 def _(
-    image: Tensor, weights: list[Tensor], given: list[Tensor], there: list[bool], groups: int, tile: int, saves: bool
+    image: Tensor, weights: list[Tensor], given: list[Tensor], there: list[bool], groups: int, precision: str,
+    saves: bool,
 ) -> tuple[Tensor, Tensor]:
     batch, _, height, width = image.shape
     hidden = [weight.shape[1] for weight in weights[:-1]]
@@ -204,11 +209,11 @@ def _conv_stack_backward(
     given: list[Tensor],
     there: list[bool],
     groups: int,
-    tile: int,
+    precision: str,
     want_image: bool,
     want_weights: bool,
 ) -> list[Tensor]:
-    fused, packed = _fused(weights, given, there, groups, tile, adjoint=True)
+    fused, packed = _fused(weights, given, there, groups, precision, adjoint=True)
     batch = len(image)
     d_image = torch.empty_like(image, memory_format=torch.contiguous_format) if want_image else None
     found = fused.gradients(batch, packed) if want_weights else None
@@ -232,7 +237,7 @@ def _(
     given: list[Tensor],
     there: list[bool],
     groups: int,
-    tile: int,
+    precision: str,
     want_image: bool,
     want_weights: bool,
 ) -> list[Tensor]:
@@ -242,7 +247,7 @@ def _(
 
 
 def _save(ctx, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    image, weights, given, ctx.there, ctx.groups, ctx.tile, _ = inputs
+    image, weights, given, ctx.there, ctx.groups, ctx.precision, _ = inputs
     ctx.layers, ctx.count = len(weights), len(given)
     ctx.save_for_backward(image, output[1], *weights, *given)
     ctx.mark_non_differentiable(output[1])
@@ -258,7 +263,7 @@ def _backward(ctx, d_out: Tensor | None, _: Tensor | None) -> tuple[object, ...]
     wants = ctx.needs_input_grad
     want_weights = _any(wants[1]) or _any(wants[2])
     found = _conv_stack_backward(
-        d_out, saved, image, weights, given, ctx.there, ctx.groups, ctx.tile, bool(wants[0]), want_weights
+        d_out, saved, image, weights, given, ctx.there, ctx.groups, ctx.precision, bool(wants[0]), want_weights
     )
     d_image = found[0] if wants[0] else None
     if not want_weights:

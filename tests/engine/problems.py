@@ -121,7 +121,7 @@ def work_of(model, problem):
 def fused_problem(model, problem):
     """The engine's objective for a problem."""
     refresh(model)
-    return FusedProblem(*problem, plan_of(model).mismatch(model), model.config, "cpp")
+    return FusedProblem(*problem, plan_of(model).mismatch(model.residual), model.config, "cpp")
 
 
 def double(model):
