@@ -27,7 +27,7 @@ struct Rule {  // of FixedPointRule, for the device
 };
 
 struct StepShared {
-  float warp_sums[kWarps][kSums];
+  double warp_sums[kWarps][kSums];
   double sums[kSums];
   float gram[kMaxRows][kMaxRows];
   Bordered system;
@@ -96,13 +96,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 #pragma unroll
   for (int i = 0; i < Rows + 3; ++i) {
-    const float total = warp_sum(totals[i]);
+    const double total = warp_sum(double(totals[i]));  // a thread's few terms aside, as exact as the plain solver
     if (lane == 0) shared.warp_sums[warp][i] = total;
   }
   __syncthreads();
   if (thread < Rows + 3) {
     double total = 0.0;
-    for (int w = 0; w < kWarps; ++w) total += double(shared.warp_sums[w][thread]);
+    for (int w = 0; w < kWarps; ++w) total += shared.warp_sums[w][thread];
     if (blocks == 1)
       shared.sums[thread] = total;
     else

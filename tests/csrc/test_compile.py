@@ -25,6 +25,12 @@ LIMITS = {
     "conv_narrow": (255, 27648, 36),
     "weight_thin": (255, 46080, 22),
     "weight_wide": (255, 18944, 16),
+    "seeds": (48, 0, 3),
+    "adamw": (80, 20608, 2),
+    "correlate_time": (72, 24832, 4),
+    "correlate_planes": (72, 48640, 8),
+    "fixed_point": (96, 8192, 3),
+    "graph_loop": (32, 0, 1),
 }
 
 

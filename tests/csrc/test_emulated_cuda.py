@@ -12,7 +12,7 @@ from aafast.ops import anderson_mix, z_step
 
 DTYPES = (torch.float32, torch.float64)
 WITHOUT_CLUSTERS, WITH_CLUSTERS = DEVICES = (0, 1)
-KERNEL = CSRC / "cuda" / "anderson_mix.cu"
+KERNEL, SOLVE = CSRC / "cuda" / "anderson_mix.cu", CSRC / "cuda" / "mixing.cuh"
 
 
 @pytest.fixture(autouse=True)
@@ -92,18 +92,15 @@ def test_writes_stay_inside_their_tensors(emulated, device):
 
 
 # A tool that finds races must find planted ones: each barrier of the kernel, removed, has to show.
-BARRIERS = list(
-    re.finditer(
-        r"__syncthreads\(\);|cluster_barrier\(\);|__syncwarp\(\);(?=\s+return true)", KERNEL.read_text()
-    )
-)
+PATTERNS = {KERNEL: r"__syncthreads\(\);|cluster_barrier\(\);", SOLVE: r"__syncwarp\(\);(?=\s+return true)"}
+BARRIERS = [(path, found) for path, words in PATTERNS.items() for found in re.finditer(words, path.read_text())]
 
 
-@pytest.mark.parametrize("barrier", BARRIERS, ids=lambda found: f"{found.group()[:-3]}-at-{found.start()}")
-def test_a_missing_barrier_is_caught(use_device, barrier):
-    source = KERNEL.read_text()
-    broken = source[: barrier.start()] + source[barrier.end() :]
-    module = emulated_module({KERNEL.name: broken})
+@pytest.mark.parametrize("place", BARRIERS, ids=lambda place: f"{place[1].group()[:-3]}-at-{place[1].start()}")
+def test_a_missing_barrier_is_caught(use_device, place):
+    path, barrier = place
+    source = path.read_text()
+    module = emulated_module({path.name: source[: barrier.start()] + source[barrier.end() :]})
     case = Mix(2, 5, 5000, 2, 5, 1e-3, 1.0, True)
     inputs = mix_inputs(case, torch.float32)
 
