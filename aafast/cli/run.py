@@ -28,8 +28,9 @@ def register(commands: argparse._SubParsersAction) -> None:
                         help="do not add the run's parameters to blank lines of the text header")
     parser.add_argument("--skip-bad", action="store_true",
                         help="pass traces with NaN or Inf through unchanged instead of refusing the file")
-    parser.add_argument("--phase", choices=("constant", "zero"), default="constant",
-                        help="of the estimated wavelet: the constant phase of the spikiest result, or zero")
+    parser.add_argument("--phase", choices=("constant", "zero", "auto"), default="constant",
+                        help="of the estimated wavelet: the constant phase of the spikiest result, zero, or auto: "
+                             "zero, constant or minimum phase, by kurtosis")
     parser.add_argument("--wavelet-windows", type=pair, metavar="TxA",
                         help="estimate the wavelet in T windows of time and A areas; between them it varies smoothly")
     parser.add_argument("--corrected-wavelets", metavar="FILE.npz",

@@ -77,14 +77,14 @@ def run(
     input, output: SEG-Y files or MDIO stores. wavelet: "auto", "ricker:HZ" or a file. model: name or folder, or
     "identity", which passes the data through. device: "cpu" or "cuda". report: HTML file to write. patch, overlap,
     halo: samples, traces; see `reconstruct_section`. batch: patches per call. phase: of the automatic wavelet,
-    "constant" or "zero". polarity: 1 or -1. sample_interval: ms, in place of the header's. solve: called instead of
-    the model, (y [B, 1, T, X], A0) -> Solution. progress: show a bar. memory: of all processes, such as "2GB".
-    workers: processes, or with a scheduler the tasks under way at once. scheduler: address of a Dask scheduler
-    whose workers see the same files. restart: throw away what an earlier run has left. misfit: survey to write the
-    residual d - W r to. wavelet_windows: of the automatic wavelet, number of windows in time and of areas in which
-    it is estimated; between them it varies smoothly. corrected_wavelets: .npz to write the wavelets that the model
-    found to, with their places and how they differ from the nominal ones. Raises FileError, FormatError,
-    InputError, CheckpointError, BackendError, MissingDependency.
+    "constant", "zero" or "auto" (see `estimate_wavelet`). polarity: 1 or -1. sample_interval: ms, in place of the
+    header's. solve: called instead of the model, (y [B, 1, T, X], A0) -> Solution. progress: show a bar. memory: of
+    all processes, such as "2GB". workers: processes, or with a scheduler the tasks under way at once. scheduler:
+    address of a Dask scheduler whose workers see the same files. restart: throw away what an earlier run has left.
+    misfit: survey to write the residual d - W r to. wavelet_windows: of the automatic wavelet, number of windows in
+    time and of areas in which it is estimated; between them it varies smoothly. corrected_wavelets: .npz to write
+    the wavelets that the model found to, with their places and how they differ from the nominal ones. Raises
+    FileError, FormatError, InputError, CheckpointError, BackendError, MissingDependency.
     """
     clock = StopWatch()
     check_batch(batch)
