@@ -31,6 +31,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--phase", choices=("constant", "zero", "auto"), default="constant",
                         help="of the estimated wavelet: the constant phase of the spikiest result, zero, or auto: "
                              "zero, constant or minimum phase, by kurtosis")
+    parser.add_argument("--well", metavar="FILE.las@TRACE[:MS]",
+                        help="give the estimated wavelet the phase of the tie to a well at a trace (from 1, in file "
+                             "order), whose logs begin near MS of two-way time if that is known")
     parser.add_argument("--wavelet-windows", type=pair, metavar="TxA",
                         help="estimate the wavelet in T windows of time and A areas; between them it varies smoothly")
     parser.add_argument("--corrected-wavelets", metavar="FILE.npz",
@@ -54,7 +57,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """Call `aafast.survey.run` and print what it did."""
     given = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch", "workers", "memory", "misfit",
-                                                          "wavelet_windows", "corrected_wavelets")}
+                                                          "wavelet_windows", "corrected_wavelets", "well")}
     try:
         result = _run(arguments, {name: value for name, value in given.items() if value is not None})
     except BaseException:

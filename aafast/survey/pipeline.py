@@ -37,6 +37,7 @@ from .wavelet import Wavelet
 from .wavelet_field import check_windows, estimate_field, load_field, save_field
 from .wavelet_file import parse_wavelet
 from .wavelet_volume import locate, write_volume
+from .wells import parse_well, tie_nominal
 from .worker import Context
 
 
@@ -66,6 +67,7 @@ def run(
     misfit: str | Path | None = None,
     wavelet_windows: tuple[int, int] = (1, 1),
     corrected_wavelets: str | Path | None = None,
+    well: str | None = None,
 ) -> RunResult:
     """Reconstruct the reflectivity of a post-stack survey of any size and write it under the same headers.
 
@@ -83,15 +85,16 @@ def run(
     address of a Dask scheduler whose workers see the same files. restart: throw away what an earlier run has left.
     misfit: survey to write the residual d - W r to. wavelet_windows: of the automatic wavelet, number of windows in
     time and of areas in which it is estimated; between them it varies smoothly. corrected_wavelets: .npz to write
-    the wavelets that the model found to, with their places and how they differ from the nominal ones. Raises
-    FileError, FormatError, InputError, CheckpointError, BackendError, MissingDependency.
+    the wavelets that the model found to, with their places and how they differ from the nominal ones. well:
+    "FILE.las@TRACE" or "FILE.las@TRACE:MS", which gives the automatic wavelet the phase of its tie (see `wells`).
+    Raises FileError, FormatError, InputError, CheckpointError, BackendError, MissingDependency.
     """
     clock = StopWatch()
     check_batch(batch)
     if workers < 1:
         raise InputError(describe("workers", workers, "1 or more", "Choose another number"))
     settings = Settings(patch, overlap, halo, batch, phase, polarity, keep_text_header, skip_bad, workers,
-                        parse_size(memory), scheduler, report is not None, wavelet_windows)
+                        parse_size(memory), scheduler, report is not None, wavelet_windows, well)
     with ExitStack() as stack:
         source = open_source(input, sample_interval)
         stack.callback(source.close)
@@ -105,8 +108,8 @@ def run(
             page = stack.enter_context(
                 AtomicFile(paths["report"], (source.layout.path,), room=1 << 22, what="report"))
         given = parse_wavelet(wavelet, source.layout.interval, source.layout.samples, polarity=polarity)
-        if wavelet_windows != (1, 1):
-            _check_varies(given, wavelet_windows, source)
+        if wavelet_windows != (1, 1) or well is not None:
+            _check_automatic(given, wavelet_windows, well, source)
         task = _Task(source, settings, SolverSpec(os.fspath(model), device, solve), paths, given, clock)
         job = stack.enter_context(open_job(paths["output"], task.facts(wavelet), restart))
         with _kept_if_begun(job):
@@ -143,10 +146,15 @@ def _check_paths(source: Path, paths: dict[str, str | Path | None]) -> dict[str,
     return found
 
 
-def _check_varies(given: Wavelet | None, windows: tuple[int, int], source: Source) -> None:
+def _check_automatic(given: Wavelet | None, windows: tuple[int, int], well: str | None, source: Source) -> None:
+    """What only an estimated wavelet can have: windows, or the phase of a well tie, one of the two."""
+    what = "well" if well is not None else "windows of the wavelet"
     if given is not None:
-        raise InputError(describe("windows of the wavelet", f"{windows[0]}x{windows[1]} with {given.source}",
-                                  "the wavelet auto, which is estimated in them", "Leave out one of the two"))
+        raise InputError(describe(what, f"the wavelet {given.source} with it", "the wavelet auto, which is estimated",
+                                  "Leave out one of the two"))
+    if well is not None and windows != (1, 1):
+        raise InputError(describe(what, "windows of the wavelet with it", "one wavelet, that of the well's tie",
+                                  "Leave out one of the two"))
     check_windows(windows, source.layout.samples, source.layout.traces)
 
 
@@ -170,6 +178,7 @@ class _Task:
     ) -> None:  # fmt: skip
         self.source, self.settings, self.spec, self.paths, self.clock = source, settings, spec, paths, clock
         self.layout, self._given = source.layout, given
+        self._well = None if settings.well is None else parse_well(settings.well, source.layout.interval)
         self._sizes = [section.traces.size for section in source.geometry.sections]
         self._plans = {
             size: plan_section((self.layout.samples, size), settings.patch, settings.overlap, settings.halo)
@@ -202,6 +211,8 @@ class _Task:
             if nominal is None:
                 nominal = self._given or estimate_nominal(
                     self.source, survey, self.settings.phase, self.settings.polarity)
+                if self._well is not None:
+                    nominal = tie_nominal(self.source, nominal, self._well)
                 if self.settings.wavelet_windows != (1, 1):
                     save_field(job.folder, estimate_field(
                         self.source, survey, self.settings.wavelet_windows, nominal, self.settings.phase,
