@@ -6,7 +6,10 @@ import triton.language as tl
 BLOCK = 1024
 
 
-@triton.jit(do_not_specialize=["inputs", "outputs", "input_step", "output_step", "first_tap", "tap_step", "blocks"])
+SIZES = ["inputs", "outputs", "input_step", "output_step", "first_tap", "tap_step", "blocks", "weight_stride", "size"]
+
+
+@triton.jit(do_not_specialize=SIZES)
 def pack_kernel(
     weight_ptr,
     packed_ptr,
@@ -19,14 +22,14 @@ def pack_kernel(
     blocks,
     weight_stride,
     packed_stride,
-    SIZE: tl.constexpr,
+    size,
     PLANES_FIRST: tl.constexpr,
     INPUTS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     TAPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """packed: [S, TAPS, INPUTS, OUTPUTS], or [S, INPUTS, TAPS, OUTPUTS] with PLANES_FIRST, SIZE elements, zero where
+    """packed: [S, TAPS, INPUTS, OUTPUTS], or [S, INPUTS, TAPS, OUTPUTS] with PLANES_FIRST, `size` elements, zero where
     padded; weight: float32, an element at input * input_step + output * output_step + first_tap + tap * tap_step.
 
     Grid S * blocks.
@@ -43,4 +46,4 @@ def pack_kernel(
     real = (o < outputs) & (i < inputs) & (tap < 9)
     weight_ptr += set * weight_stride
     value = tl.load(weight_ptr + i * input_step + o * output_step + first_tap + tap * tap_step, mask=real, other=0.0)
-    tl.store(packed_ptr + set * packed_stride + at, value.to(packed_ptr.dtype.element_ty), mask=at < SIZE)
+    tl.store(packed_ptr + set * packed_stride + at, value.to(packed_ptr.dtype.element_ty), mask=at < size)

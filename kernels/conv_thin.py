@@ -5,7 +5,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .conv_tile import TAPS, block, finish_tile, of_sample, part, patches, tap_values
+from .conv_tile import TAPS, TILE, convolved, finish_tile, of_sample, operands, patches
 
 PLANES = 8  # at most, on either side
 NARROW = 16  # planes that a tile of the narrowing convolution computes, most of them padding
@@ -97,6 +97,7 @@ def conv_narrow_kernel(
     PART: tl.constexpr,
     BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
+    UNROLLED: tl.constexpr,
 ):
     """x: [B, H W, INPUTS]; weight: [S, 9, INPUTS, NARROW]; bias: [S, outputs]; out: float32 [B, outputs, H W], the
     result times `scale`. Grid B * tiles.
@@ -107,38 +108,21 @@ def conv_narrow_kernel(
         if tl.load(status_ptr + sample) != 0:
             return
     pixel = tile * BLOCK + tl.arange(0, BLOCK)
-    row = pixel // W
-    column = pixel - row * W
     x_ptr += sample * H * W * INPUTS
-    depth = tl.arange(0, PART)
+    weight_ptr += sample * weight_stride
+    values = convolved(x_ptr, weight_ptr, pixel, H, W, INPUTS, NARROW, PART, BLOCK, PRECISION, UNROLLED)
     to = tl.arange(0, NARROW)
-    weight_ptr += sample * weight_stride + depth[:, None] * NARROW + to[None, :]
-
-    PARTS: tl.constexpr = INPUTS // PART
-    values = tl.zeros((BLOCK, NARROW), tl.float32)
-    x = tap_values(x_ptr, pixel, row, column, H, W, 0, 0, INPUTS, PART)
-    for step in tl.static_range(9 * PARTS):
-        if step + 1 < 9 * PARTS:
-            first = (step + 1) % PARTS * PART
-            next_x = tap_values(x_ptr, pixel, row, column, H, W, first, (step + 1) // PARTS, INPUTS, PART)
-        weight = tl.load(weight_ptr + step * PART * NARROW)
-        values = tl.dot(x, weight, values, input_precision=PRECISION)
-        if step + 1 < 9 * PARTS:
-            x = next_x
-
     if bias_ptr is not None:
         values += tl.load(bias_ptr + sample * bias_stride + to, mask=to < outputs, other=0.0)[None, :]
     at = (sample * outputs + to[None, :]) * H * W + pixel[:, None]
     tl.store(out_ptr + at, values * scale, mask=(to < outputs)[None, :] & (pixel < H * W)[:, None])
 
 
-def widen_constants(inputs: int, outputs: int, half: bool, precision: str) -> dict[str, Any]:
+def widen_constants(inputs: int, outputs: int, precision: str) -> dict[str, Any]:
     """Compile-time arguments for this many planes and padded channels."""
-    shape = {"INPUTS": inputs, "OUTPUTS": outputs, "TAPS": TAPS}
-    return {**shape, "BLOCK": block(half, precision), "PRECISION": precision}
+    return {"INPUTS": inputs, "OUTPUTS": outputs, "TAPS": TAPS, "BLOCK": TILE, "PRECISION": precision}
 
 
 def narrow_constants(inputs: int, half: bool, precision: str) -> dict[str, Any]:
     """Compile-time arguments for this many padded channels."""
-    operands = {"PART": part(inputs, half, precision), "BLOCK": block(half, precision), "PRECISION": precision}
-    return {"INPUTS": inputs, "NARROW": NARROW, **operands}
+    return {**operands(inputs, half, precision), "NARROW": NARROW}

@@ -9,6 +9,8 @@ from typing import Any
 import triton
 import triton.language as tl
 
+OPTIONS = {"num_warps": 4, "enable_fp_fusion": True}
+TILE = 64  # pixels
 TAPS = 16  # nine, padded to what a product of tensor cores takes
 
 
@@ -23,13 +25,59 @@ def gelu_slope(u):
 
 
 @triton.jit
-def tap_values(x_ptr, pixel, row, column, H, W, first, TAP: tl.constexpr, CHANNELS: tl.constexpr, PART: tl.constexpr):
+def tap_values(x_ptr, pixel, row, column, H, W, tap, first, CHANNELS: tl.constexpr, PART: tl.constexpr):
     """PART channels from `first` on of the pixels [n] moved by one tap, zero outside: [n, PART]. x: [H W, CHANNELS]."""
-    dy: tl.constexpr = TAP // 3 - 1
-    dx: tl.constexpr = TAP % 3 - 1
+    dy = tap // 3 - 1
+    dx = tap % 3 - 1
     inside = (row + dy >= 0) & (row + dy < H) & (column + dx >= 0) & (column + dx < W)
     c = first + tl.arange(0, PART)
     return tl.load(x_ptr + (pixel + (dy * W + dx))[:, None] * CHANNELS + c[None, :], mask=inside[:, None], other=0.0)
+
+
+@triton.jit
+def convolved(
+    x_ptr,
+    weight_ptr,
+    pixel,
+    H,
+    W,
+    INPUTS: tl.constexpr,
+    OUTPUTS: tl.constexpr,
+    PART: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+    UNROLLED: tl.constexpr,
+):
+    """The convolution at BLOCK pixels, PART input channels at a time: float32 [BLOCK, OUTPUTS].
+
+    x: [H W, INPUTS]; weight: [9, INPUTS, OUTPUTS].
+    """
+    row = pixel // W
+    column = pixel - row * W
+    depth = tl.arange(0, PART)
+    weight_ptr += depth[:, None] * OUTPUTS + tl.arange(0, OUTPUTS)[None, :]
+    PARTS: tl.constexpr = INPUTS // PART
+    values = tl.zeros((BLOCK, OUTPUTS), tl.float32)
+    if UNROLLED:
+        # The next operands are on their way while two are multiplied.
+        x = tap_values(x_ptr, pixel, row, column, H, W, 0, 0, INPUTS, PART)
+        weight = tl.load(weight_ptr)
+        for step in tl.static_range(9 * PARTS):
+            if step + 1 < 9 * PARTS:
+                first = (step + 1) % PARTS * PART
+                next_x = tap_values(x_ptr, pixel, row, column, H, W, (step + 1) // PARTS, first, INPUTS, PART)
+                next_weight = tl.load(weight_ptr + (step + 1) * PART * OUTPUTS)
+            values = tl.dot(x, weight, values, input_precision=PRECISION)
+            if step + 1 < 9 * PARTS:
+                x = next_x
+                weight = next_weight
+    else:
+        for tap in range(9):
+            for at in tl.static_range(PARTS):
+                x = tap_values(x_ptr, pixel, row, column, H, W, tap, at * PART, INPUTS, PART)
+                weight = tl.load(weight_ptr + (tap * PARTS + at) * PART * OUTPUTS)
+                values = tl.dot(x, weight, values, input_precision=PRECISION)
+    return values
 
 
 @triton.jit
@@ -100,16 +148,18 @@ def of_sample(ptr, sample, stride):
         return ptr + sample * stride
 
 
-def block(half: bool, precision: str) -> int:
-    """Pixels of a tile: 64 float32 channels take twice the registers of float16."""
-    return 128 if half else 64
-
-
 def part(channels: int, half: bool, precision: str) -> int:
-    """Channels multiplied at a time."""
-    return min(channels, 64 if half else 32 if precision == "tf32" else 16)
+    """Channels, or pixels of a weight's gradient, multiplied at a time: operands stay in registers between steps."""
+    return min(channels, 32 if half or precision == "tf32" else 16)
 
 
-def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any], warps: int = 4) -> None:
+def operands(channels: int, half: bool, precision: str) -> dict[str, Any]:
+    """Compile-time arguments of `convolved`. Without tensor cores nine taps unrolled take minutes to compile."""
+    unrolled = half or precision == "tf32"
+    how = {"PRECISION": precision, "UNROLLED": unrolled}
+    return {"INPUTS": channels, "PART": part(channels, half, precision), "BLOCK": TILE, **how}
+
+
+def launch(kernel: Any, programs: int, arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
     """Start a one-dimensional grid on the current device and stream."""
-    kernel[(programs,)](*arguments, **constants, num_warps=warps)
+    kernel[(programs,)](*arguments, **constants, **OPTIONS)

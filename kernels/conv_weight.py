@@ -5,7 +5,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .conv_tile import TAPS, patches, tap_values
+from .conv_tile import TAPS, TILE, part, patches, tap_values
 
 RUN = 2048  # pixels, about, that one program adds up
 ADDED = 256  # elements of a gradient whose parts one program adds up
@@ -27,9 +27,9 @@ def wide_weight_kernel(
     BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """parts[tap, i, o] = sum over a run of pixels q of x(q + tap)[i] gradient(q)[o], the taps of one row of the kernel.
+    """parts[tap, o, i] = sum over a run of pixels q of gradient(q)[o] x(q + tap)[i], the taps of one row of the kernel.
 
-    x: [B, H W, INPUTS]; gradient: [B, H W, OUTPUTS]; parts: float32 [B, chunks, 9, INPUTS, OUTPUTS]; run: pixels of a
+    x: [B, H W, INPUTS]; gradient: [B, H W, OUTPUTS]; parts: float32 [B, chunks, 9, OUTPUTS, INPUTS]; run: pixels of a
     chunk, a multiple of BLOCK. Grid B * chunks * 3.
     """
     sample = (tl.program_id(0) // (3 * chunks)).to(tl.int64)
@@ -42,25 +42,26 @@ def wide_weight_kernel(
     gradient_ptr += sample * H * W * OUTPUTS
     i = tl.arange(0, INPUTS)
     o = tl.arange(0, OUTPUTS)
-    left = tl.zeros((INPUTS, OUTPUTS), tl.float32)
-    middle = tl.zeros((INPUTS, OUTPUTS), tl.float32)
-    right = tl.zeros((INPUTS, OUTPUTS), tl.float32)
+    left = tl.zeros((OUTPUTS, INPUTS), tl.float32)
+    middle = tl.zeros((OUTPUTS, INPUTS), tl.float32)
+    right = tl.zeros((OUTPUTS, INPUTS), tl.float32)
     for start in range(chunk * run, min(chunk * run + run, H * W), BLOCK):
         pixel = start + tl.arange(0, BLOCK)
         row = pixel // W
         column = pixel - row * W
         at = pixel[:, None] * OUTPUTS + o[None, :]
         gradient = tl.load(gradient_ptr + at, mask=(pixel < H * W)[:, None], other=0.0)
+        gradient = tl.trans(gradient)
         # A row of taps is the middle row's of the pixels one row away.
         near = pixel + dy * W
-        x = tap_values(x_ptr, near, row + dy, column, H, W, 0, 3, INPUTS, INPUTS)
-        left = tl.dot(tl.trans(x), gradient, left, input_precision=PRECISION)
-        x = tap_values(x_ptr, near, row + dy, column, H, W, 0, 4, INPUTS, INPUTS)
-        middle = tl.dot(tl.trans(x), gradient, middle, input_precision=PRECISION)
-        x = tap_values(x_ptr, near, row + dy, column, H, W, 0, 5, INPUTS, INPUTS)
-        right = tl.dot(tl.trans(x), gradient, right, input_precision=PRECISION)
+        x = tap_values(x_ptr, near, row + dy, column, H, W, 3, 0, INPUTS, INPUTS)
+        left = tl.dot(gradient, x, left, input_precision=PRECISION)
+        x = tap_values(x_ptr, near, row + dy, column, H, W, 4, 0, INPUTS, INPUTS)
+        middle = tl.dot(gradient, x, middle, input_precision=PRECISION)
+        x = tap_values(x_ptr, near, row + dy, column, H, W, 5, 0, INPUTS, INPUTS)
+        right = tl.dot(gradient, x, right, input_precision=PRECISION)
     SIZE: tl.constexpr = INPUTS * OUTPUTS
-    to = parts_ptr + ((sample * chunks + chunk) * 9 + 3 * (dy + 1)) * SIZE + i[:, None] * OUTPUTS + o[None, :]
+    to = parts_ptr + ((sample * chunks + chunk) * 9 + 3 * (dy + 1)) * SIZE + o[:, None] * INPUTS + i[None, :]
     tl.store(to, left)
     tl.store(to + SIZE, middle)
     tl.store(to + 2 * SIZE, right)
@@ -122,7 +123,16 @@ def thin_weight_kernel(
 
 @triton.jit(
     do_not_specialize=[
-        "chunks", "size", "first", "count", "inner", "taps", "outer_step", "inner_step", "tap_step", "blocks",
+        "chunks",
+        "size",
+        "first",
+        "count",
+        "inner",
+        "taps",
+        "outer_step",
+        "inner_step",
+        "tap_step",
+        "blocks",
     ]
 )
 def add_parts_kernel(
@@ -169,22 +179,17 @@ def runs(pixels: int, block: int) -> tuple[int, int]:
     return triton.cdiv(pixels, run), run
 
 
-def wide_block(half: bool, precision: str) -> int:
+def block(half: bool, precision: str) -> int:
     """Pixels multiplied at a time."""
-    return 64 if half else 32 if precision == "tf32" else 16
-
-
-def thin_block(half: bool, precision: str) -> int:
-    """Pixels multiplied at a time, from thin planes."""
-    return 128 if half else 64 if precision == "tf32" else 16
+    return part(TILE, half, precision)
 
 
 def wide_constants(inputs: int, outputs: int, half: bool, precision: str) -> dict[str, Any]:
     """Compile-time arguments for these padded channel counts."""
-    return {"INPUTS": inputs, "OUTPUTS": outputs, "BLOCK": wide_block(half, precision), "PRECISION": precision}
+    return {"INPUTS": inputs, "OUTPUTS": outputs, "BLOCK": block(half, precision), "PRECISION": precision}
 
 
 def thin_constants(planes: int, channels: int, half: bool, precision: str) -> dict[str, Any]:
     """Compile-time arguments for this many planes and padded channels."""
     shape = {"PLANES": planes, "C": channels, "TAPS": TAPS, "SUM_TAP": SUM_TAP}
-    return {**shape, "BLOCK": thin_block(half, precision), "PRECISION": precision}
+    return {**shape, "BLOCK": block(half, precision), "PRECISION": precision}

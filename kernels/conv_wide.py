@@ -10,7 +10,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .conv_tile import block, finish_tile, of_sample, part, tap_values
+from .conv_tile import convolved, finish_tile, of_sample, operands
 
 
 @triton.jit(do_not_specialize=["H", "W", "tiles", "channels", "bias_stride"])
@@ -38,6 +38,7 @@ def conv_wide_kernel(
     PART: tl.constexpr,
     BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
+    UNROLLED: tl.constexpr,
 ):
     """x: [B, H W, INPUTS]; weight: [S, 9, INPUTS, OUTPUTS]; bias: [S, channels]; h: [B, H W, OUTPUTS];
     affine: [B, 2, OUTPUTS]; y, activated: [B, H W, OUTPUTS]; parts: [B, tiles, 2, OUTPUTS]. Grid B * tiles.
@@ -50,28 +51,9 @@ def conv_wide_kernel(
         if tl.load(status_ptr + sample) != 0:
             return
     pixel = tile * BLOCK + tl.arange(0, BLOCK)
-    row = pixel // W
-    column = pixel - row * W
     x_ptr += sample * H * W * INPUTS
-    depth = tl.arange(0, PART)
-    to = tl.arange(0, OUTPUTS)
-    weight_ptr += sample * weight_stride + depth[:, None] * OUTPUTS + to[None, :]
-
-    # Unrolled, with the next operands on their way while two are multiplied.
-    PARTS: tl.constexpr = INPUTS // PART
-    values = tl.zeros((BLOCK, OUTPUTS), tl.float32)
-    x = tap_values(x_ptr, pixel, row, column, H, W, 0, 0, INPUTS, PART)
-    weight = tl.load(weight_ptr)
-    for step in tl.static_range(9 * PARTS):
-        if step + 1 < 9 * PARTS:
-            first = (step + 1) % PARTS * PART
-            next_x = tap_values(x_ptr, pixel, row, column, H, W, first, (step + 1) // PARTS, INPUTS, PART)
-            next_weight = tl.load(weight_ptr + (step + 1) * PART * OUTPUTS)
-        values = tl.dot(x, weight, values, input_precision=PRECISION)
-        if step + 1 < 9 * PARTS:
-            x = next_x
-            weight = next_weight
-
+    weight_ptr += sample * weight_stride
+    values = convolved(x_ptr, weight_ptr, pixel, H, W, INPUTS, OUTPUTS, PART, BLOCK, PRECISION, UNROLLED)
     row_of_parts = (sample * tiles + tile) * 2 * OUTPUTS
     finish_tile(
         values,
@@ -91,5 +73,4 @@ def conv_wide_kernel(
 
 def constants(inputs: int, outputs: int, half: bool, precision: str) -> dict[str, Any]:
     """Compile-time arguments for these padded channel counts."""
-    operands = {"PART": part(inputs, half, precision), "BLOCK": block(half, precision), "PRECISION": precision}
-    return {"INPUTS": inputs, "OUTPUTS": outputs, **operands}
+    return {**operands(inputs, half, precision), "OUTPUTS": outputs}

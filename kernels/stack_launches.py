@@ -38,8 +38,8 @@ def pack(weight: Tensor, to: Tensor, back: bool, planes_first: bool) -> None:
     made, taps = padded(numbers[1]), TAPS if planes_first else 9
     size = taps * given * made
     blocks = triton.cdiv(size, conv_pack.BLOCK)
-    arguments = (weight, to, *numbers, blocks, step(weight), step(to))
-    constants = {"SIZE": size, "PLANES_FIRST": planes_first, "INPUTS": given, "OUTPUTS": made, "TAPS": taps}
+    arguments = (weight, to, *numbers, blocks, step(weight), step(to), size)
+    constants = {"PLANES_FIRST": planes_first, "INPUTS": given, "OUTPUTS": made, "TAPS": taps}
     launch(conv_pack.pack_kernel, len(weight) * blocks, arguments, {**constants, "BLOCK": conv_pack.BLOCK})
 
 
@@ -73,7 +73,7 @@ class Launches:
         """Thin planes, times `scale`, to wide."""
         planes, strides = _planes(images)
         tensors, numbers = self._finish(weight, finish, channels)
-        constants = conv_thin.widen_constants(len(planes), padded(channels), *self.layout.how)
+        constants = conv_thin.widen_constants(len(planes), padded(channels), self.layout.precision)
         arguments = planes, strides, *tensors, scale, *numbers
         launch(conv_thin.conv_widen_kernel, self.batch * self.tiles, arguments, constants)
 
@@ -137,7 +137,7 @@ class Launches:
         arguments = x, gradient, self.status, parts, *self.image, chunks, run
         launch(conv_weight.wide_weight_kernel, self.batch * chunks * 3, arguments, constants)
         plane = padded(inputs) * padded(outputs)
-        self._add(parts, out, unscale, chunks, 9 * plane, 0, (1, padded(outputs), plane))
+        self._add(parts, out, unscale, chunks, 9 * plane, 0, (padded(inputs), 1, plane))
 
     def thin_weight(
         self,
@@ -169,7 +169,7 @@ class Launches:
             self._add(parts, sums, unscale, chunks, size, conv_weight.SUM_TAP * C, (TAPS * C, 0, 0))
 
     def _add(
-        self, parts: Tensor, out: Tensor, unscale: float, chunks: int, size: int, first: int, steps: tuple[int, int, int]
+        self, parts: Tensor, out: Tensor, unscale: float, chunks: int, size: int, first: int, steps: tuple[int, ...]
     ) -> None:
         """The parts' sum, from where `first` and the steps of output, input and tap say."""
         inner, taps = (out.shape[2], 9) if out.dim() == 5 else (1, 1)

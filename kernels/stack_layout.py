@@ -1,4 +1,4 @@
-"""Where a Triton stack of convolutions keeps what: packed weights, kept activations and scratch, in buffers of bytes."""
+"""Where a Triton stack of convolutions keeps packed weights, kept activations and scratch, in buffers of bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from . import conv_thin, conv_weight, group_norm
-from .conv_tile import TAPS, block
+from .conv_tile import TAPS, TILE
 
 # Name: element of activations and packed weights, precision of a product of two of them.
 ARITHMETICS = {"half": (torch.float16, "ieee"), "tf32": (torch.float32, "tf32"), "single": (torch.float32, "ieee")}
@@ -170,12 +170,12 @@ class StackLayout:
 
     def tiles(self, image: Image) -> int:
         """Tiles of a convolution, each with sums of its own."""
-        return triton.cdiv(image.pixels, block(*self.how))
+        return triton.cdiv(image.pixels, TILE)
 
     def weight_parts(self, layer: int, image: Image) -> int:
         """Elements of all the parts of one sample's gradient of a convolution's weight."""
         given, made = self.padded[layer : layer + 2]
         if 0 < layer < self.last:
-            return conv_weight.runs(image.pixels, conv_weight.wide_block(*self.how))[0] * 9 * given * made
+            return conv_weight.runs(image.pixels, conv_weight.block(*self.how))[0] * 9 * given * made
         thin, wide = (self.channels[0], made) if layer == 0 else (self.channels[-1], given)
-        return conv_weight.runs(image.pixels, conv_weight.thin_block(*self.how))[0] * thin * TAPS * wide
+        return conv_weight.runs(image.pixels, conv_weight.block(*self.how))[0] * thin * TAPS * wide

@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
-def test_kernels_match_the_oracle_under_the_interpreter():
+@pytest.mark.parametrize("script", ["interpreted_ops.py", "interpreted_stack.py"])
+def test_kernels_match_the_oracle_under_the_interpreter(script):
     done = subprocess.run(
-        [sys.executable, str(SUPPORT / "interpreted_ops.py")],
+        [sys.executable, str(SUPPORT / script)],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
