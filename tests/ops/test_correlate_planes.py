@@ -183,13 +183,12 @@ def test_compiles_whole_and_once():
     assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize("name", ["cuda", "triton"])
-def test_a_variable_that_forces_other_operations_leaves_these_their_best(monkeypatch, name):
+def test_a_variable_that_forces_other_operations_leaves_these_their_best(monkeypatch):
     x, kernel = rand(1, 1, 9, 8), rand(1, 1, 3, 3)
-    monkeypatch.setenv("AAFAST_BACKEND", name)
+    monkeypatch.setenv("AAFAST_BACKEND", "triton")
     assert torch.equal(correlate_planes(x, kernel), correlate_planes(x, kernel, backend="cpp"))
-    with pytest.raises(BackendError, match=f"backend {name} of correlate_planes: got the operation has no such"):
-        correlate_planes(x, kernel, backend=name)
+    with pytest.raises(BackendError, match="backend triton of correlate_planes: got the operation has no such"):
+        correlate_planes(x, kernel, backend="triton")
 
 
 @pytest.mark.parametrize(

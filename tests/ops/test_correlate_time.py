@@ -177,13 +177,12 @@ def test_compiles_whole_and_once():
     assert counter.frame_count == 1
 
 
-@pytest.mark.parametrize("name", ["cuda", "triton"])
-def test_a_variable_that_forces_other_operations_leaves_these_their_best(monkeypatch, name):
+def test_a_variable_that_forces_other_operations_leaves_these_their_best(monkeypatch):
     x, kernel = sections(1, 9, 5), kernels(1, 3)
-    monkeypatch.setenv("AAFAST_BACKEND", name)
+    monkeypatch.setenv("AAFAST_BACKEND", "triton")
     assert torch.equal(correlate_time(x, kernel), correlate_time(x, kernel, backend="cpp"))
-    with pytest.raises(BackendError, match=f"backend {name} of correlate_time: got the operation has no such"):
-        correlate_time(x, kernel, backend=name)
+    with pytest.raises(BackendError, match="backend triton of correlate_time: got the operation has no such"):
+        correlate_time(x, kernel, backend="triton")
 
 
 def test_the_variable_forces_eager(monkeypatch):
