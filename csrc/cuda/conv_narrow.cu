@@ -70,10 +70,11 @@ struct RowSums<Arithmetic::single, kColumns> {
 };
 
 // rows[2 - ky] += values times the weights of ky, for one unit of channels. values: [pixel][channel]; weights: those of
-// the unit, kUnitRow elements from one ky to the next.
+// the unit, kStride elements from one ky to the next.
 template <int kColumns, int kStride>
-__device__ __forceinline__ void multiply_unit(RowSums<Arithmetic::half, kColumns> (&rows)[3], const float (&values)[4][4],
-                                              const bool (&present)[4], const __half* weights, int g, int q) {
+__device__ __forceinline__ void multiply_unit(RowSums<Arithmetic::half, kColumns> (&rows)[3],
+                                              const float (&values)[4][4], const bool (&present)[4],
+                                              const __half* weights, int g, int q) {
   Fragment a[2];
 #pragma unroll
   for (int p = 0; p < 4; ++p)
@@ -91,8 +92,9 @@ __device__ __forceinline__ void multiply_unit(RowSums<Arithmetic::half, kColumns
 }
 
 template <int kColumns, int kStride>
-__device__ __forceinline__ void multiply_unit(RowSums<Arithmetic::tf32, kColumns> (&rows)[3], const float (&values)[2][4],
-                                              const bool (&present)[2], const float* weights, int g, int q) {
+__device__ __forceinline__ void multiply_unit(RowSums<Arithmetic::tf32, kColumns> (&rows)[3],
+                                              const float (&values)[2][4], const bool (&present)[2],
+                                              const float* weights, int g, int q) {
   Fragment a[2];  // by the half of the unit
 #pragma unroll
   for (int p = 0; p < 2; ++p)
@@ -243,7 +245,8 @@ void conv_narrow(const Call& call, const WideSource<A>& source, Batched<const ch
   const int strips = int(divide_up(call.image.width, kStrip<A>));
   const int jobs = strips * int(divide_up(call.image.height, kRows));
   const int passes = outputs / narrow_pass<A>(outputs);
-  const NarrowArguments<A> args{call.image, outputs, passes, strips, jobs, call.status, source, packed, bias, scale, out};
+  const NarrowArguments<A> args{call.image, outputs, passes, strips, jobs, call.status,
+                                source,     packed,  bias,   scale,  out};
   const i64 blocks = call.batch * passes * divide_up(jobs, kWarps);
   with_channels(call.channels, [&](auto channels) {
     const auto launch = [&](auto columns) {

@@ -4,6 +4,7 @@
 // from there, one plane's nine taps after the other's along the sum. The columns of the product are dealt out so that a
 // lane has adjacent channels, and goes from its accumulators to memory without another stop.
 #include "launch_conv.cuh"
+#include "staged_planes.cuh"
 #include "thin_layout.cuh"
 
 namespace aafast {
@@ -11,9 +12,7 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kTileRows = 8, kTileColumns = 32;
-constexpr int kLine = kTileColumns + 4, kPlane = (kTileRows + 2) * kLine;  // of a staged plane
-constexpr int kWarpTiles = kTileRows * kTileColumns / 16 / kWarps;         // of 16 pixels in a row, for a warp
+constexpr int kWarpTiles = kTileRows * kTileColumns / 16 / kWarps;  // of 16 pixels in a row, for a warp
 
 // Blocks of a multiprocessor, at least.
 template <Arithmetic A>
@@ -149,18 +148,7 @@ __global__ void __launch_bounds__(kThreads, kResident<A>) conv_widen_kernel(Wide
       shared.offsets[i / 16][i / 4 % 4][e] = e < 2 * pair ? staged_offset(k, count) : 0;
     }
   }
-  for (int p = 0; p < count; ++p) {
-    const float* plane = args.planes.plane[p].row(sample);
-    for (int i = thread; i < (kTileRows + 2) * (kTileColumns + 2); i += kThreads) {
-      const int row = i / (kTileColumns + 2), column = i % (kTileColumns + 2), y = top + row - 1, x = left + column - 1;
-      const bool inside = y >= 0 && y < height && x >= 0 && x < width;
-      const float v = inside ? args.scale * plane[i64(y) * width + x] : 0.0f;
-      T& to = shared.planes[p * kPlane + row * kLine + column];
-      if constexpr (A == Arithmetic::half) to = __float2half_rn(v);
-      if constexpr (A == Arithmetic::tf32) to = round_tf32(v);
-      if constexpr (A == Arithmetic::single) to = v;
-    }
-  }
+  stage_planes<A>(args.planes, sample, args.scale, args.image, top, left, thread, kThreads, shared.planes);
   const float *bias = target.bias.row(sample), *a_row = target.a.row(sample), *b_row = target.b.row(sample);
   for (int i = thread; i < C; i += kThreads) {
     shared.coefficients[0][i] = bias ? bias[i] : 0.0f;
@@ -244,20 +232,15 @@ __global__ void __launch_bounds__(kThreads, kResident<A>) conv_widen_kernel(Wide
 
 }  // namespace
 
-int widen_parts(Image image, int) {
-  return int(divide_up(image.height, kTileRows) * divide_up(image.width, kTileColumns));
-}
+int widen_parts(Image image, int) { return tiles_of(image).count; }
 
 template <Arithmetic A>
 void conv_widen(const Call& call, const Planes& planes, float scale, Batched<const char> packed,
                 const WideTarget<A>& target) {
-  const int parts = widen_parts(call.image, call.channels);
-  const WidenArguments<A> args{call.image, int(divide_up(call.image.width, kTileColumns)),
-                               parts,      call.status,
-                               planes,     scale,
-                               packed,     target};
+  const Tiles tiles = tiles_of(call.image);
+  const WidenArguments<A> args{call.image, tiles.across, tiles.count, call.status, planes, scale, packed, target};
   with_channels(call.channels, [&](auto channels) {
-    launch_conv("launching conv_widen", call, call.batch * parts, kThreads, 0,
+    launch_conv("launching conv_widen", call, call.batch * tiles.count, kThreads, 0,
                 conv_widen_kernel<A, decltype(channels)::value>, args);
   });
 }

@@ -60,11 +60,6 @@ struct Adjacent {
         *static_cast<unsigned*>(at) = words[w];
     }
   }
-
-  __device__ __forceinline__ void clear() {
-#pragma unroll
-    for (int w = 0; w < kWords; ++w) words[w] = 0;
-  }
 };
 
 __device__ __forceinline__ unsigned bits_of(float v) {
@@ -136,8 +131,10 @@ __device__ __forceinline__ void read_as(const Adjacent<T, N> (&x)[kPixels], cons
     const float ai = kind == Read::plain ? 1.0f : a[i], bi = kind == Read::plain ? 0.0f : b[i];
     const float ci = kind == Read::gradient ? c[i] : 0.0f;
 #pragma unroll
-    for (int p = 0; p < kPixels; ++p)
-      values[p][i] = read_value<A, kind>(value_of(x[p], i), kind == Read::gradient ? value_of(x2[p], i) : 0.0f, ai, bi, ci);
+    for (int p = 0; p < kPixels; ++p) {
+      const float second = kind == Read::gradient ? value_of(x2[p], i) : 0.0f;
+      values[p][i] = read_value<A, kind>(value_of(x[p], i), second, ai, bi, ci);
+    }
   }
 }
 

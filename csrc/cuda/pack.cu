@@ -41,7 +41,7 @@ struct WideSlot {
       constexpr int kPair = kElements / 4, kDepth = 8 * kPair;
       const int across = channels == 64 ? 2 : 1, width = channels / across, own = width / 4;
       const int lane = slot % 32, g = lane / 4, q = lane % 4, pairs = slot / 32;
-      const int tiles = pairs % (width / 16), warp = pairs / (width / 16) % across, block = pairs / (width / 16) / across;
+      const int tiles = pairs % (width / 16), warps = pairs / (width / 16), warp = warps % across, block = warps / across;
 #pragma unroll
       for (int e = 0; e < kElements; ++e) {
         const int high = e / kPair % 2, tile = 2 * tiles + e / kPair / 2;

@@ -7,6 +7,7 @@
 // blocks found is added in order by a second kernel.
 #include "launch_conv.cuh"
 #include "lanes.cuh"
+#include "staged_planes.cuh"
 #include "warp.cuh"
 
 namespace aafast {
@@ -14,10 +15,8 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
-constexpr int kTileRows = 8, kTileColumns = 32;
-constexpr int kLine = kTileColumns + 4, kPlane = (kTileRows + 2) * kLine;  // of a staged plane
-constexpr int kWarpSteps = kTileRows * kTileColumns / 16 / kWarps;         // of 16 pixels in a row, for a warp
-constexpr int kShare = 4;                                                  // tiles of a block
+constexpr int kWarpSteps = kTileRows * kTileColumns / 16 / kWarps;  // of 16 pixels in a row, for a warp
+constexpr int kShare = 4;                                           // tiles of a block
 constexpr int kFinishThreads = 256;
 
 // Blocks of a multiprocessor, at least.
@@ -101,7 +100,8 @@ struct LaneSums<Arithmetic::single, C, kTiles> {
   static constexpr int kTaps = 1;  // the plane
   float sums[9][kOwn] = {};
 
-  __device__ __forceinline__ void add(const float (&values)[4][kOwn], const float* planes, const int (&taps)[1], int q) {
+  __device__ __forceinline__ void add(const float (&values)[4][kOwn], const float* planes, const int (&taps)[1],
+                                      int q) {
 #pragma unroll
     for (int p = 0; p < 4; ++p)
 #pragma unroll
@@ -165,19 +165,7 @@ __global__ void __launch_bounds__(kThreads, kResident<A>) thin_weight_kernel(Thi
   for (int tile = share * kShare; tile < last; ++tile) {
     const int top = tile / args.tiles_across * kTileRows, left = tile % args.tiles_across * kTileColumns;
     if (tile > share * kShare) __syncthreads();  // the planes of the tile before have been used
-    for (int p = 0; p < count; ++p) {
-      const float* plane = args.planes.plane[p].row(sample);
-      for (int i = thread; i < (kTileRows + 2) * (kTileColumns + 2); i += kThreads) {
-        const int row = i / (kTileColumns + 2), column = i % (kTileColumns + 2);
-        const int py = top + row - 1, px = left + column - 1;
-        const bool inside = py >= 0 && py < height && px >= 0 && px < width;
-        const float v = inside ? args.plane_scale * plane[i64(py) * width + px] : 0.0f;
-        T& to = shared.planes[p * kPlane + row * kLine + column];
-        if constexpr (A == Arithmetic::half) to = __float2half_rn(v);
-        if constexpr (A == Arithmetic::tf32) to = round_tf32(v);
-        if constexpr (A == Arithmetic::single) to = v;
-      }
-    }
+    stage_planes<A>(args.planes, sample, args.plane_scale, args.image, top, left, thread, kThreads, shared.planes);
     __syncthreads();
 
     const auto row_of = [&](int step) { return warp * (kTileRows / kWarps) + step / 2; };
@@ -236,15 +224,7 @@ __global__ void __launch_bounds__(kFinishThreads)
   out[sample * size + i] = scale * sum;
 }
 
-struct Shares {
-  int tiles_across, tiles, count;
-};
-
-Shares shares_of(Image image) {
-  const int across = int(divide_up(image.width, kTileColumns));
-  const int tiles = across * int(divide_up(image.height, kTileRows));
-  return {across, tiles, int(divide_up(tiles, kShare))};
-}
+int shares_of(Image image) { return int(divide_up(tiles_of(image).count, kShare)); }
 
 struct WarpSums {
   float of[kFinishThreads / kWarp];
@@ -272,22 +252,21 @@ __global__ void __launch_bounds__(kFinishThreads)
 
 template <Arithmetic A>
 i64 thin_weight_workspace(Image image, i64 batch, int planes, int channels) {
-  return batch * shares_of(image).count * 9 * planes * channels * i64(sizeof(float));
+  return batch * shares_of(image) * 9 * planes * channels * i64(sizeof(float));
 }
 
 template <Arithmetic A>
 void thin_weight_gradient(const Call& call, const Planes& planes, float plane_scale, bool planes_are_outputs,
                           const WideSource<A>& wide, float scale, void* workspace, float* out) {
-  const Shares shares = shares_of(call.image);
-  const int rows = 9 * planes.count;
+  const Tiles all = tiles_of(call.image);
+  const int shares = shares_of(call.image), rows = 9 * planes.count;
   with_channels(call.channels, [&](auto channels) {
     const auto launch = [&](auto tiles) {
       constexpr int kTiles = decltype(tiles)::value;
       const int passes = int(divide_up(rows, kPassRows<A, kTiles>));
-      const ThinArguments<A> args{call.image, shares.tiles, shares.tiles_across, shares.count,
-                                  passes,     call.status,  planes,              plane_scale,
-                                  wide,       static_cast<float*>(workspace)};
-      launch_conv("launching thin_weight_gradient", call, call.batch * shares.count * passes, kThreads, 0,
+      const ThinArguments<A> args{call.image,  all.count, all.across,  shares, passes,
+                                  call.status, planes,    plane_scale, wide,   static_cast<float*>(workspace)};
+      launch_conv("launching thin_weight_gradient", call, call.batch * shares * passes, kThreads, 0,
                   thin_weight_kernel<A, decltype(channels)::value, kTiles>, args);
     };
     if (A == Arithmetic::single || rows <= 16) return launch(Constant<1>{});
@@ -295,7 +274,7 @@ void thin_weight_gradient(const Call& call, const Planes& planes, float plane_sc
   });
   const int blocks = int(divide_up(rows * call.channels, kFinishThreads));
   launch_conv("finishing thin_weight_gradient", call, call.batch * blocks, kFinishThreads, 0, thin_weight_finish_kernel,
-              static_cast<const float*>(workspace), shares.count, planes.count, call.channels, planes_are_outputs,
+              static_cast<const float*>(workspace), shares, planes.count, call.channels, planes_are_outputs,
               blocks, call.status, scale, out);
 }
 

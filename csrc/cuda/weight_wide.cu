@@ -201,7 +201,8 @@ __global__ void __launch_bounds__(kThreads<C>, 1) wide_weight_kernel(WideWeightA
       has_x[i] = has_d[i] = false;
       if (kPieces % kThreads<C> != 0 && piece >= kPieces) continue;
       const unsigned at_x = unsigned(x_step * kStep<A> + within) - 1u;
-      const int row_x = int(std::uint64_t(at_x) * args.reciprocal >> 32), column_x = int(at_x) - row_x * pitch + left - 1;
+      const int row_x = int(std::uint64_t(at_x) * args.reciprocal >> 32);
+      const int column_x = int(at_x) - row_x * pitch + left - 1;
       has_x[i] = at_x != ~0u && row_x < rows && column_x >= 0 && column_x < width;
       if (has_x[i]) raw_x[i][0].load(x + (i64(begin + row_x) * width + column_x) * C + channel);
       const unsigned at_d = unsigned(d_step * kStep<A> + within);

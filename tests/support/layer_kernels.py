@@ -1,4 +1,4 @@
-"""The emulated kernels around a stack's wide layers: packing, thin layers, gradients of weights; and float64 oracles."""
+"""The emulated kernels around a stack's wide layers: packing, thin layers, weights' gradients; and float64 oracles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wide_kernels import ARITHMETICS, FENCE, GELU, GRADIENT, STORAGE, address, c
 WIDEN, WIDE, NARROW = range(3)  # Layer
 WRITE_PLAIN, WRITE_SUMS, WRITE_GELU_GRADIENT = range(3)  # Write
 KERNELS = ("pack", "conv_widen", "conv_narrow", "weight_thin", "weight_wide")
-# Relative to the largest value: fp16 rounds operands and results to 11 bits and GELU may err by 4e-4, tf32 the operands.
+# Relative to the largest value: fp16 rounds operands and results to 11 bits and GELU errs by 4e-4, tf32 the operands.
 TOLERANCE = {"half": 3e-3, "tf32": 1e-3, "single": 5e-6}
 
 
@@ -48,7 +48,8 @@ class PackJob(ctypes.Structure):
 @functools.lru_cache
 def library(kernel: str = "", text: str = "", width: int = 16) -> ctypes.CDLL:
     """The kernels and the functions of layers_entry.cpp; `text` stands in for one kernel's file, `width` channels."""
-    flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-w", *([f"-DAAFAST_ONE_WIDTH={width}"] if text else [])]
+    flags = ["-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-w"]
+    flags += [f"-DAAFAST_ONE_WIDTH={width}"] if text else []
     flags += [f"-I{path}" for path in (EMULATOR, CSRC / "include", CSRC / "cuda")]
     sources = {name: (CSRC / "cuda" / f"{name}.cu").read_text() for name in KERNELS}
     sources["entry"] = (EMULATOR / "layers_entry.cpp").read_text()

@@ -71,7 +71,8 @@ struct Functions {
     conv_narrow<A>(call(), input(), {g.packed, g.packed_stride}, g.thin, {g.bias, 0}, g.scale, g.out);
   }
   void thin_weight() const {
-    thin_weight_gradient<A>(call(), planes(), g.plane_scale, g.planes_are_outputs, input(), g.scale, g.workspace, g.out);
+    thin_weight_gradient<A>(call(), planes(), g.plane_scale, g.planes_are_outputs, input(), g.scale, g.workspace,
+                            g.out);
   }
   void wide_weight() const {
     wide_weight_gradient<A>(call(), input(), source(g.write, g.d, g.d2, g.d_coefficients), g.scale, g.workspace, g.out);
