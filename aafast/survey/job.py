@@ -112,7 +112,8 @@ def count_done(output: str | Path) -> int:
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     """An npz file that appears under its name only when it is whole, and is on the disk then. Raises FileError."""
-    part = path.with_name(path.name + ".part")
+    # A name of its own: a worker that was given up may still be writing the same.
+    part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(part, "wb") as handle:
             np.savez(handle, **arrays)
