@@ -38,7 +38,7 @@ struct WideShape {
   static constexpr int kPieceBytes = kPartSteps * kStepBytes, kPartBytes = 3 * kPieceBytes, kParts = 6;
   static constexpr int kWeightBytes = kStreamed ? 2 * kPartBytes : 9 * kTapBytes;
 
-  static constexpr int kGroups = C >= 48 ? 3 : 4;        // at most; fewer have more registers each
+  static constexpr int kGroups = C >= 32 ? 3 : 4;        // at most; fewer have more registers each
   static constexpr int kTeam = kGroupThreads / kChunks;  // pixels that a group copies at a time
   static constexpr int kCopies = (kHaloPixels + kTeam - 1) / kTeam;  // chunks of a thread
   static_assert(kCopies <= 32, "a bit for each says whether it lies inside the image");

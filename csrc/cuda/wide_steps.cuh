@@ -1,11 +1,25 @@
 // What a group of the wide convolution (conv_wide.cuh) does with a tile: copy its halo, put it through the Source,
 // multiply, finish.
 #pragma once
-#include "activation.cuh"
-#include "vector_io.cuh"
+#include "lanes.cuh"
 #include "wide_shape.cuh"
 
 namespace aafast {
+
+template <class T, int N>
+__device__ __forceinline__ void load_channels(const T* from, float (&to)[N]) {
+  Adjacent<T, N> words;
+  words.load(from);
+#pragma unroll
+  for (int i = 0; i < N; ++i) to[i] = value_of(words, i);
+}
+
+template <class T, int N>
+__device__ __forceinline__ void store_channels(const float (&from)[N], T* to) {
+  Adjacent<T, N> words;
+  set_values(words, from);
+  words.store(to);
+}
 
 // Starts a thread's share of the copies of a halo; says which of its chunks lie inside the image.
 template <Arithmetic A, int C, Read kRead>
@@ -39,7 +53,8 @@ __device__ __forceinline__ void apply_source(const WideWork<A>& work, i64 sample
                                              char* halo) {
   using S = WideShape<A, C>;
   using T = Storage<A>;
-  constexpr int kOwn = S::kLaneChannels;
+  constexpr int kOwn = S::kLaneChannels, kAtOnce = sizeof(T) == 2 ? (kRead == Read::gradient ? 2 : 4) : 2;
+  static_assert(S::kCopies + kAtOnce <= 32, "a bit for each");
   if (kRead == Read::plain && A != Arithmetic::tf32) return;
   if (inside == 0) return;
   const Cut& cut = work.cut;
@@ -53,29 +68,40 @@ __device__ __forceinline__ void apply_source(const WideWork<A>& work, i64 sample
                             kRead == Read::gradient ? source.c.row(sample) : nullptr};
 #pragma unroll
     for (int i = 0; i < kOwn; ++i) a[i] = 1.0f, b[i] = c[i] = 0.0f;
-    if (rows[0]) load_channels<kOwn>(rows[0] + chunk * kOwn, a);
-    if (rows[0]) load_channels<kOwn>(rows[1] + chunk * kOwn, b);
-    if (kRead == Read::gradient) load_channels<kOwn>(rows[2] + chunk * kOwn, c);
+    if (rows[0]) load_channels(rows[0] + chunk * kOwn, a);
+    if (rows[0]) load_channels(rows[1] + chunk * kOwn, b);
+    if (kRead == Read::gradient) load_channels(rows[2] + chunk * kOwn, c);
   }
-#pragma unroll 4
-  for (int k = 0; k < S::kCopies; ++k) {
-    if (!(inside >> k & 1)) continue;
-    const int pixel = thread / S::kChunks + k * S::kTeam;
-    T* const at = reinterpret_cast<T*>(halo + place<S>(pixel, pixel % kHaloLength, chunk));
-    float v[kOwn], v2[kOwn];
-    load_channels<kOwn>(at, v);
-    if (kRead == Read::gradient) {
-      const int line = corner.line + pixel / kHaloLength - 1, along = corner.along + pixel % kHaloLength - 1;
-      const int where = line * cut.line_step + along * cut.pixel_step;
-      load_channels<kOwn>(x2 + i64(where) * C + chunk * kOwn, v2);
+#pragma unroll 1
+  for (int first = 0; first < S::kCopies; first += kAtOnce) {
+    // All of a batch's loads are under way before the first is used.
+    Adjacent<T, kOwn> words[kAtOnce], words2[kAtOnce];
+    int at[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int pixel = thread / S::kChunks + (first + i) * S::kTeam;
+      at[i] = place<S>(pixel, pixel % kHaloLength, chunk);
+      if (!(inside >> (first + i) & 1)) continue;
+      if (kRead == Read::gradient) {
+        const int line = corner.line + pixel / kHaloLength - 1, along = corner.along + pixel % kHaloLength - 1;
+        const int where = line * cut.line_step + along * cut.pixel_step;
+        words2[i].load(x2 + i64(where) * C + chunk * kOwn);
+      }
+      words[i].load(reinterpret_cast<const T*>(halo + at[i]));
     }
 #pragma unroll
-    for (int i = 0; i < kOwn; ++i) {
-      if (kRead == Read::gelu) v[i] = gelu<A>(fmaf(a[i], v[i], b[i]));
-      if (kRead == Read::gradient) v[i] = fmaf(a[i], v[i], fmaf(b[i], v2[i], c[i]));
-      if (A == Arithmetic::tf32) v[i] = round_tf32(v[i]);
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!(inside >> (first + i) & 1)) continue;
+      float v[kOwn];
+#pragma unroll
+      for (int j = 0; j < kOwn; ++j) {
+        v[j] = value_of(words[i], j);
+        if (kRead == Read::gelu) v[j] = gelu<A>(fmaf(a[j], v[j], b[j]));
+        if (kRead == Read::gradient) v[j] = fmaf(a[j], v[j], fmaf(b[j], value_of(words2[i], j), c[j]));
+        if (A == Arithmetic::tf32) v[j] = round_tf32(v[j]);
+      }
+      store_channels(v, reinterpret_cast<T*>(halo + at[i]));
     }
-    store_channels<kOwn>(v, at);
   }
 }
 
@@ -146,12 +172,12 @@ __device__ __forceinline__ void multiply(const char* halo, int shift, int first,
 #pragma unroll
         for (int i = 0; i < 2 * S::kOwnLines; ++i) {
           const int along = lane / 4 + i % 2 * 8 + shift, pixel = (i / 2 + tap) * kHaloLength + along;
-          load_channels<4>(reinterpret_cast<const float*>(halo + place<S>(pixel, along, 2 * first + step)), a[i]);
+          load_channels(reinterpret_cast<const float*>(halo + place<S>(pixel, along, 2 * first + step)), a[i]);
         }
 #pragma unroll
         for (int k = 0; k < 4; ++k) {
           float b[S::kOwn];
-          load_channels<S::kOwn>(own + tap * (tap_bytes / 4) + (4 * step + k) * C, b);
+          load_channels(own + tap * (tap_bytes / 4) + (4 * step + k) * C, b);
 #pragma unroll
           for (int i = 0; i < 2 * S::kOwnLines; ++i)
 #pragma unroll
@@ -171,7 +197,7 @@ __device__ __forceinline__ void finish_tile(const WideWork<A>& work, i64 sample,
                                             const Sums<WideShape<A, C>>& sums) {
   using S = WideShape<A, C>;
   using T = Storage<A>;
-  constexpr int kOwn = S::kOwn;
+  constexpr int kOwn = S::kOwn, kAtOnce = sizeof(T) == 2 && C == 64 ? 2 : 1;
   const Cut& cut = work.cut;
   const WideTarget<A>& target = work.target;
   const Corner corner(cut, tile);
@@ -183,33 +209,44 @@ __device__ __forceinline__ void finish_tile(const WideWork<A>& work, i64 sample,
 #pragma unroll
   for (int j = 0; j < kOwn; ++j) a[j] = 1.0f, b[j] = 0.0f;
   if (kWrite == Write::gelu_gradient) {
-    if (const float* const row = target.a.row(sample)) load_channels<kOwn>(row + channel, a);
-    if (const float* const row = target.b.row(sample)) load_channels<kOwn>(row + channel, b);
+    if (const float* const row = target.a.row(sample)) load_channels(row + channel, a);
+    if (const float* const row = target.b.row(sample)) load_channels(row + channel, b);
   } else if (const float* const row = target.bias.row(sample)) {
 #pragma unroll
     for (int j = 0; j < kOwn; ++j) b[j] = row[channel + j];  // the caller's own memory, of any alignment
   }
   float total[2][kOwn] = {};
 #pragma unroll
-  for (int i = 0; i < 2 * S::kOwnLines; ++i) {
-    const int line = first_line + i / 2, along = first_along + i % 2 * 8;
-    if (line >= cut.lines || along >= cut.length) continue;
-    const i64 at = i64(line * cut.line_step + along * cut.pixel_step) * C;
-    float v[kOwn], other[kOwn];
-    if (kWrite == Write::gelu_gradient) load_channels<kOwn>(h + at, other);
+  for (int first = 0; first < 2 * S::kOwnLines; first += kAtOnce) {
+    Adjacent<T, kOwn> words[kAtOnce];
+    int at[kAtOnce];
+    bool inside[kAtOnce];
 #pragma unroll
-    for (int j = 0; j < kOwn; ++j) {
-      v[j] = sums[i / 2][j / 2][i % 2 * 2 + j % 2];
-      if (kWrite == Write::gelu_gradient) {
-        v[j] *= gelu_gradient<A>(fmaf(a[j], other[j], b[j]));
-      } else {
-        v[j] += b[j];
-        other[j] = v[j];
-      }
-      total[0][j] += v[j];
-      total[1][j] = fmaf(v[j], other[j], total[1][j]);
+    for (int i = 0; i < kAtOnce; ++i) {
+      const int line = first_line + (first + i) / 2, along = first_along + (first + i) % 2 * 8;
+      inside[i] = line < cut.lines && along < cut.length;
+      at[i] = line * cut.line_step + along * cut.pixel_step;
+      if (kWrite == Write::gelu_gradient && inside[i]) words[i].load(h + i64(at[i]) * C);
     }
-    store_channels<kOwn>(v, y + at);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (!inside[i]) continue;
+      float v[kOwn];
+#pragma unroll
+      for (int j = 0; j < kOwn; ++j) {
+        v[j] = sums[(first + i) / 2][j / 2][(first + i) % 2 * 2 + j % 2];
+        if constexpr (kWrite == Write::gelu_gradient) {
+          const float before = value_of(words[i], j);
+          v[j] *= gelu_gradient<A>(fmaf(a[j], before, b[j]));
+          total[1][j] = fmaf(v[j], before, total[1][j]);
+        } else {
+          v[j] += b[j];
+          total[1][j] = fmaf(v[j], v[j], total[1][j]);
+        }
+        total[0][j] += v[j];
+      }
+      store_channels(v, y + i64(at[i]) * C);
+    }
   }
   float* const parts = target.sums.row(sample);
   if (!parts) return;
@@ -220,7 +257,7 @@ __device__ __forceinline__ void finish_tile(const WideWork<A>& work, i64 sample,
     for (int j = 0; j < kOwn; ++j)
 #pragma unroll
       for (int offset = 4; offset < kWarp; offset *= 2) total[k][j] += __shfl_xor_sync(kAllLanes, total[k][j], offset);
-    if (lane < 4) store_channels<kOwn>(total[k], part + k * C);
+    if (lane < 4) store_channels(total[k], part + k * C);
   }
 }
 

@@ -29,6 +29,9 @@ DEVICES = SM_80, SM_90 = (0, 1)
 TOLERANCE = {"half": 2e-3, "tf32": 1e-3, "single": 3e-6}
 
 
+ONE_HALO = 40_000  # bytes that hold the weights of 16 channels in fp16 and one halo a group, not two
+
+
 @pytest.fixture(autouse=True)
 def _orders(monkeypatch):
     monkeypatch.setenv("EMULATED_CUDA_SEED", "0")
@@ -78,6 +81,16 @@ def test_tiles_in_turn_and_blocks_of_one_sample(arithmetic, monkeypatch):
         monkeypatch.setenv("EMULATED_CUDA_SEED", "5")
     check(case)
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+def test_a_device_with_little_shared_memory(monkeypatch):
+    case = random_case("half", 1, 40, 50, 16, GRADIENT, sets=1)
+    want = run(case)
+    monkeypatch.setenv("EMULATED_CUDA_SHARED", str(ONE_HALO))
+    plan = torch.zeros(3, dtype=torch.int32)
+    call(library(), "wide_plan_of", 0, 16, ONE_HALO, address(plan))
+    assert plan[1] == 1
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(run(case), want, strict=True))
 
 
 @pytest.mark.parametrize("arithmetic", ARITHMETICS)
@@ -135,13 +148,14 @@ def test_a_missing_barrier_is_caught(guard, monkeypatch):
     broken = library(source[: guard.start()] + ";" + source[guard.end() :])
     monkeypatch.setenv("EMULATED_CUDA_SMS", "1")
     cases = [
-        random_case("half", 1, 40, 40, 16, GELU, sets=1),  # two halos a group
-        random_case("tf32", 1, 20, 50, 48, GELU, sets=1),  # one, and weights in parts
-        random_case("single", 1, 40, 40, 32, GELU, sets=1),  # one, on a smaller device
+        (random_case("half", 1, 40, 40, 16, GELU, sets=1), 163 * 1024),  # two halos a group
+        (random_case("tf32", 1, 20, 50, 48, GELU, sets=1), 163 * 1024),  # one, and weights in parts
+        (random_case("half", 1, 40, 40, 16, GELU, sets=1), ONE_HALO),
     ]
 
-    def is_right(case, seed):
+    def is_right(case, shared, seed):
         monkeypatch.setenv("EMULATED_CUDA_SEED", str(seed))
+        monkeypatch.setenv("EMULATED_CUDA_SHARED", str(shared))
         try:
             check(case, SM_80, broken)
         except AssertionError:
@@ -149,7 +163,7 @@ def test_a_missing_barrier_is_caught(guard, monkeypatch):
         return True
 
     assert len(GUARDS) == 8
-    assert not all(is_right(case, seed) for case in cases for seed in range(3))
+    assert not all(is_right(*case, seed) for case in cases for seed in range(3))
 
 
 def test_gelu_is_as_precise_as_it_says():

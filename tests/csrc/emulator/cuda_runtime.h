@@ -263,11 +263,12 @@ inline cudaError_t cudaGetDevice(int* device) { return *device = emulated::devic
 inline cudaError_t cudaSetDevice(int device) { return emulated::device = device, cudaSuccess; }
 
 enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount, cudaDevAttrMaxSharedMemoryPerBlockOptin };
-// The number of multiprocessors is read from EMULATED_CUDA_SMS.
+// The number of multiprocessors is read from EMULATED_CUDA_SMS, a block's shared memory (163 or 227 KB by default) from
+// EMULATED_CUDA_SHARED.
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device) {
-  const char* processors = std::getenv("EMULATED_CUDA_SMS");
-  *value = attribute == cudaDevAttrMultiProcessorCount ? (processors ? std::atoi(processors) : 3)
-                                                       : (device == 0 ? 163 : 227) * 1024;
+  const bool count = attribute == cudaDevAttrMultiProcessorCount;
+  const char* given = std::getenv(count ? "EMULATED_CUDA_SMS" : "EMULATED_CUDA_SHARED");
+  *value = given ? std::atoi(given) : count ? 3 : (device == 0 ? 163 : 227) * 1024;
   return cudaSuccess;
 }
 
