@@ -53,15 +53,29 @@ class Compiled:
     """The product's loop with its networks, gradients and AdamW compiled, each without a graph break.
 
     The two gradients, AdamW and the prox are compiled apart: one graph of the whole iteration, by torch.func, was
-    slower on a CPU for the colour tasks and no faster for the seismic one.
+    slower on a CPU for the colour tasks and no faster for the seismic one. On a CUDA device all but AdamW run as CUDA
+    graphs; AdamW's results live on from step to step, and copying the authors' 10 million weights out of a graph's
+    memory would take longer than to launch it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
         torch._dynamo.reset()  # each case has its own graphs; those of the last would count against the limit
-        self.robust, self.prox, self.objective, self.misfit, self.adamw = (
-            torch.compile(part, fullgraph=True, dynamic=False)
-            for part in (_robust, AdaptiveStep.prox_step, Problem.objective, Problem.misfit, _adamw)
+        self.graphs = device != "cpu"
+        mode = "reduce-overhead" if self.graphs else "default"
+        self.robust, self.prox, self.objective, self.misfit = (
+            torch.compile(part, fullgraph=True, dynamic=False, mode=mode)
+            for part in (_robust, AdaptiveStep.prox_step, Problem.objective, Problem.misfit)
         )
+        self.adamw = torch.compile(_adamw, fullgraph=True, dynamic=False)
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """A result that outlives the next run of the graph which made it."""
+        return x.clone() if self.graphs else x
+
+    def _robust(self, model: Model, x: Tensor, y: Tensor, A0: ForwardModel) -> Tensor:
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
+        return self._kept(self.robust(model, x, y, A0))
 
     def __call__(self, model: Model, y: Tensor, A0: ForwardModel) -> Solution:
         model.backend = "eager"  # the compiler shall see plain torch, not the product's own kernels
@@ -70,7 +84,7 @@ class Compiled:
         start = y.clone()  # one graph for the first iteration, where x is y, and for those after it
         with torch.no_grad():
             if config.method == "robust-lu":
-                return iterate(lambda x, aux: (self.robust(model, x, y, A0), aux), start, {}, unrolled, keep="last")
+                return iterate(lambda x, aux: (self._robust(model, x, y, A0), aux), start, {}, unrolled, keep="last")
             problem = Problem(y, A0, model.residual, config, "eager")
             step = AdaptiveStep(problem, model.prox, model.eta)
             state = initial(y, model.residual.start(1))
@@ -80,6 +94,8 @@ class Compiled:
 
     def step(self, step: AdaptiveStep, x: Tensor, state: Aux) -> tuple[Tensor, Aux]:
         """One iteration: z, theta, x."""
+        if self.graphs:
+            torch.compiler.cudagraph_mark_step_begin()
         problem = step.problem
         inner, theta = problem.config.z_solver, theta_of(state)
         with torch.enable_grad():
@@ -96,7 +112,7 @@ class Compiled:
         decay, eps = (z.new_tensor(value) for value in (1 - inner.lr * inner.weight_decay, inner.eps))
         found = dict(zip(theta, gradients, strict=True))
         theta, first, second = self.adamw(theta, *moments_of(state), found, size, unbias, decay, eps)
-        return self.prox(step, x, z), updated(state, z, theta, first, second)
+        return self._kept(self.prox(step, x, z)), updated(state, z, theta, first, second)
 
 
 def _robust(model: Model, x: Tensor, y: Tensor, A0: ForwardModel) -> Tensor:
@@ -112,9 +128,9 @@ def _adamw(
     return moved, first, second
 
 
-def solver(name: str) -> Solver:
+def solver(name: str, device: str = "cpu") -> Solver:
     """What solves under a name other than the reference's."""
-    return Compiled() if name == COMPILE else {EAGER: eager, ENGINE: engine}[name]
+    return Compiled(device) if name == COMPILE else {EAGER: eager, ENGINE: engine}[name]
 
 
 def prepared(case: Case, name: str, solve: Solver | None = None) -> Callable[[], Tensor | Solution]:
@@ -123,6 +139,6 @@ def prepared(case: Case, name: str, solve: Solver | None = None) -> Callable[[],
     if name == REFERENCE:
         reference = case.reference()
         return lambda: run_reference(reference, data, case.iterations)
-    chosen = solver(name) if solve is None else solve
+    chosen = solver(name, case.device) if solve is None else solve
     model, A0 = case.product(), case.A0(data)
     return lambda: chosen(model, data.y, A0)

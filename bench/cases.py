@@ -56,6 +56,7 @@ class Case:
     method: str
     quick: bool = False
     device: str = "cpu"
+    precision: str = "fast"  # of the product's engine
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -101,6 +102,7 @@ class Case:
         forced: dict[str, Any] = {"theta_scope": "batch", "iterations": count, "fixed_point": fixed_point}
         model = build(self.task, self.method, **forced, **residual, **override)
         model.load_state_dict(self._weights)
+        model.precision = self.precision
         return model.to(self.device, dtype).eval()
 
     @cached_property

@@ -16,6 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--device", default="cpu", help="cpu or cuda")
     group.addoption("--task", help="one task of the solve suite (default: all)")
     group.addoption("--method", help="one method of the solve suite (default: all)")
+    group.addoption("--precision", default="fast", help="of the product's engine: fast, tf32 or strict")
     group.addoption("--quick", action="store_true", help="tiny sizes, to see that it works")
     group.addoption("--without", action="append", default=[], help="leave a baseline out; may be given again")
     group.addoption("--rows", metavar="FILE.jsonl", help="append each row to this file")

@@ -35,14 +35,15 @@ def run(
     method: str | None = None,
     quick: bool = False,
     without: Sequence[str] = (),
+    precision: str = "fast",
     rows_file: str | os.PathLike[str] | None = None,
 ) -> list[Row]:
     """Run suites, a line of progress per row on stderr, and return their rows; those with a red gate are among them.
 
     suites: "ops", "solve". device: "cpu" or "cuda". task, method: of the solve suite, all where None. quick: tiny
-    sizes. without: baselines to leave out. rows_file: a file that gets each row as JSON as soon as it is there. Raises
-    MissingDependency without pytest and pytest-benchmark, BackendError on a device that cannot be used, BrokenRun
-    where a suite ends by anything but a red gate.
+    sizes. without: baselines to leave out. precision: of the product's engine. rows_file: a file that gets each row as
+    JSON as soon as it is there. Raises MissingDependency without pytest and pytest-benchmark, BackendError on a device
+    that cannot be used, BrokenRun where a suite ends by anything but a red gate.
     """
     require("pytest", extra="bench")
     require("pytest_benchmark", extra="bench")
@@ -52,7 +53,8 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl" if rows_file is None else Path(rows_file)
         path.touch()
-        options = {"--device": device, "--task": task, "--method": method, "--rows": str(path)}
+        options = {"--device": device, "--task": task, "--method": method, "--precision": precision}
+        options["--rows"] = str(path)
         command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--import-mode=importlib"]
         command += ["-c", os.devnull, "--rootdir", str(FOLDER), *(str(FOLDER / f"{suite}.py") for suite in suites)]
         command += [f"{name}={value}" for name, value in options.items() if value is not None]

@@ -21,6 +21,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--task", choices=_TASKS, help="one task of the solve suite")
     parser.add_argument("--method", choices=_METHODS, help="one method of the solve suite")
+    parser.add_argument(
+        "--precision", choices=("fast", "tf32", "strict"), default="fast",
+        help="of the product's engine (default: fast)",
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works")
     parser.add_argument(
         "--without", action="append", default=[], choices=_BASELINES, help="leave a baseline of the solve suite out"
@@ -35,7 +39,7 @@ def command(arguments: argparse.Namespace) -> int:
     from ..bench.run import SUITES, BrokenRun, run
     from ..survey.files import AtomicFile
 
-    options = {name: getattr(arguments, name) for name in ("device", "task", "method", "quick", "without")}
+    options = {name: getattr(arguments, name) for name in ("device", "task", "method", "precision", "quick", "without")}
     suites = (arguments.suite,) if arguments.suite else ("solve",) if arguments.task or arguments.method else SUITES
     try:
         if arguments.json is None:

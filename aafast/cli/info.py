@@ -30,6 +30,7 @@ def gather() -> dict:
     import torch
 
     from .. import __version__
+    from ..engine import engines
     from ..ops import backends
     from ..ops._native import load
 
@@ -47,7 +48,7 @@ def gather() -> dict:
         p = torch.cuda.get_device_properties(k)
         devices.append({"device": f"cuda:{k}", "name": p.name,
                         "detail": f"sm_{p.major}{p.minor}, {p.total_memory / 2**30:.0f} GiB"})
-    rows = [row._asdict() for row in backends()]
+    rows = [row._asdict() for row in [*engines(), *backends()]]
     return {"versions": versions, "platform": platform.platform(), "devices": devices, "backends": rows}
 
 

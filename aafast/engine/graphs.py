@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..config import FixedPointConfig
+from ..errors import BackendError, describe
 from ..ops import _native
 
 UNROLLED = 8  # iterations of a fixed number that become one graph without a loop
@@ -86,8 +87,9 @@ class Launcher:
 
     def _capture(self) -> None:
         if torch.cuda.is_current_stream_capturing():
-            raise RuntimeError(
-                "a solve cannot be captured inside another capture before it has run once; call the model once before"
+            raise BackendError(
+                describe("first solve of this shape", "a call inside another capture", "a call outside of it first",
+                         "Call the model once before the capture: its graph is then launched from yours")
             )
         before = torch.cuda.memory_allocated(self.device)
         with torch.cuda.device(self.device):

@@ -125,8 +125,8 @@ def _eager(
     image: Tensor, weights: Sequence[Tensor], bias: Optional, norm_weight: Optional, norm_bias: Optional, groups: int
 ) -> Tensor:
     hidden = image
-    if image.device.type == "cpu" and image.dtype == torch.float32:
-        hidden = hidden.contiguous(memory_format=torch.channels_last)  # the faster layout of the CPU's convolutions
+    if image.dtype == torch.float32:
+        hidden = hidden.contiguous(memory_format=torch.channels_last)  # the faster layout of libraries' convolutions
     for i, weight in enumerate(weights):
         hidden = _convolve(hidden, weight, bias[i])
         if i == len(weights) - 1:

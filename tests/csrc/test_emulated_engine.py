@@ -12,7 +12,7 @@ from aafast.engine import gpu, loop, plan
 from aafast.errors import BackendError
 from aafast.ops import _dispatch, _native, _stack_cuda
 from aafast.physics import WaveletConvolution
-from tests.engine.problems import distance, double, make_problem, model_of, parts
+from tests.engine.problems import as_float, distance, double, make_problem, model_of, parts
 
 SMOOTH = {
     # Soft signs of large eps are gradient steps: they do not amplify rounding.
@@ -72,14 +72,9 @@ def problem_of(task, batch=2, height=11, width=9):
     return make_problem(task, torch.float32, batch, height, width)
 
 
-def as_double(problem):
-    y, A0 = problem
-    return y.double(), A0.to(dtype=torch.float64)
-
-
 def reference(model, problem):
     with torch.no_grad():
-        return double(model)(*as_double(problem))
+        return double(model)(*as_float(problem, torch.float64))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -195,4 +190,4 @@ def test_who_is_refused(device):
     assert "16, 32, 48 or 64" in engine.refusal(wide, y, A0)
     model = model_of("deconv", LU, torch.float32, **SMOOTH)
     assert engine.refusal(model, y, A0) is None
-    assert "float32" in engine.refusal(copy.deepcopy(model).double(), *as_double((y, A0)))
+    assert "float32" in engine.refusal(copy.deepcopy(model).double(), *as_float((y, A0), torch.float64))

@@ -130,3 +130,9 @@ def double(model):
     twin = copy.deepcopy(model).double()
     twin.backend = "eager"
     return twin
+
+
+def as_float(problem, dtype):
+    """A problem in another type."""
+    y, A0 = problem
+    return y.to(dtype), A0.to(dtype=dtype)

@@ -10,7 +10,7 @@ import pytest
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 
 
-@pytest.mark.parametrize("script", ["interpreted_ops.py", "interpreted_stack.py"])
+@pytest.mark.parametrize("script", ["interpreted_ops.py", "interpreted_stack.py", "interpreted_engine.py"])
 def test_kernels_match_the_oracle_under_the_interpreter(script):
     done = subprocess.run(
         [sys.executable, str(SUPPORT / script)],
