@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The native module is compiled again when any of these change; Python files are used where they lie.
 BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench lint clean triton-3.6
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -20,6 +20,15 @@ test: $(VENV)/.ready-test
 bench: $(VENV)/.ready-test
 	mkdir -p out
 	$(BIN)/aafast bench --json out/bench.jsonl
+
+# The Triton tests once more under the oldest release that is supported, a download of some 200 MB kept in build/.
+triton-3.6: build/triton-3.6/.ready $(VENV)/.ready-test
+	PYTHONPATH=build/triton-3.6 $(BIN)/python -m pytest tests/kernels
+
+build/triton-3.6/.ready: $(VENV)/.ready-base
+	rm -rf $(@D)
+	$(PIP) install --no-deps --target $(@D) "triton==3.6.*" "numpy<2.4"
+	@touch $@
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check

@@ -5,7 +5,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .conv_tile import TAPS, TILE, convolved, finish_tile, of_sample, operands, patches
+from .conv_tile import TAPS, TILE, convolved, finish_tile, operands, patches
 
 PLANES = 8  # at most, on either side
 NARROW = 16  # planes that a tile of the narrowing convolution computes, most of them padding
@@ -60,19 +60,24 @@ def conv_widen_kernel(
         x = patches(planes[i] + sample * plane_strides[i], pixel, row, column, H, W, scale, TAPS)
         weight = tl.load(weight_ptr + i * TAPS * OUTPUTS)
         values = tl.dot(x.to(dtype), weight, values, input_precision=PRECISION)
-
-    row_of_parts = (sample * tiles + tile) * 2 * OUTPUTS
     finish_tile(
         values,
-        of_sample(y_ptr, sample, y_stride),
-        of_sample(activated_ptr, sample, H * W * OUTPUTS),
-        of_sample(bias_ptr, sample, bias_stride),
-        of_sample(h_ptr, sample, h_stride),
-        of_sample(affine_ptr, sample, affine_stride),
-        of_sample(parts_ptr, row_of_parts, 1),
+        bias_ptr,
+        h_ptr,
+        affine_ptr,
+        y_ptr,
+        activated_ptr,
+        parts_ptr,
+        sample,
+        tile,
+        tiles,
         pixel,
-        pixel < H * W,
+        H * W,
         channels,
+        bias_stride,
+        h_stride,
+        affine_stride,
+        y_stride,
         OUTPUTS,
         dtype,
     )

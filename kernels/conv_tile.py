@@ -95,57 +95,57 @@ def patches(plane_ptr, pixel, row, column, H, W, scale, TAPS: tl.constexpr):
 @triton.jit
 def finish_tile(
     values,
-    y_ptr,
-    activated_ptr,
     bias_ptr,
     h_ptr,
     affine_ptr,
+    y_ptr,
+    activated_ptr,
     parts_ptr,
+    sample,
+    tile,
+    tiles,
     pixel,
-    inside,
+    pixels,
     channels,
+    bias_stride,
+    h_stride,
+    affine_stride,
+    y_stride,
     C: tl.constexpr,
     dtype: tl.constexpr,
 ):
     """values [n, C] float32 plus bias, times GELU'(a h + b) where h is given: stored as y, and GELU of it as
-    `activated`; parts [2, C]: sums over the pixels of y, and of y h, or of y^2 without h.
+    `activated`; parts [B, tiles, 2, C]: sums over the tile of y, and of y h, or of y^2 without h.
 
-    affine: [2, C], a and b, or None where they are 1 and 0; pointers are those of this sample, None where not wanted.
+    affine: [B, 2, C], a and b, or None where they are 1 and 0; each of these may be None.
     """
     c = tl.arange(0, C)
     at = pixel[:, None] * C + c[None, :]
-    within = inside[:, None]
+    within = (pixel < pixels)[:, None]
     if bias_ptr is not None:
-        values += tl.load(bias_ptr + c, mask=c < channels, other=0.0)[None, :]
+        values += tl.load(bias_ptr + sample * bias_stride + c, mask=c < channels, other=0.0)[None, :]
     if h_ptr is not None:
-        h = tl.load(h_ptr + at, mask=within, other=0.0).to(tl.float32)
+        h = tl.load(h_ptr + sample * h_stride + at, mask=within, other=0.0).to(tl.float32)
         u = h
         if affine_ptr is not None:
-            u = tl.load(affine_ptr + c)[None, :] * h + tl.load(affine_ptr + C + c)[None, :]
+            affine = affine_ptr + sample * affine_stride + c
+            u = tl.load(affine)[None, :] * h + tl.load(affine + C)[None, :]
         values *= gelu_slope(u)
     # What is stored is what is summed and activated: the statistics are those of the values that are normalised.
     stored = values.to(dtype)
     if y_ptr is not None:
-        tl.store(y_ptr + at, stored, mask=within)
+        tl.store(y_ptr + sample * y_stride + at, stored, mask=within)
     seen = stored.to(tl.float32)
     if activated_ptr is not None:
-        tl.store(activated_ptr + at, gelu(seen).to(dtype), mask=within)
+        tl.store(activated_ptr + sample * pixels * C + at, gelu(seen).to(dtype), mask=within)
     if parts_ptr is not None:
         seen = tl.where(within, seen, 0.0)
-        tl.store(parts_ptr + c, tl.sum(seen, 0))
+        part = parts_ptr + (sample * tiles + tile) * 2 * C + c
+        tl.store(part, tl.sum(seen, 0))
         if h_ptr is not None:
-            tl.store(parts_ptr + C + c, tl.sum(seen * h, 0))
+            tl.store(part + C, tl.sum(seen * h, 0))
         else:
-            tl.store(parts_ptr + C + c, tl.sum(seen * seen, 0))
-
-
-@triton.jit
-def of_sample(ptr, sample, stride):
-    """The address of a sample's row, None where there is none."""
-    if ptr is None:
-        return None
-    else:
-        return ptr + sample * stride
+            tl.store(part + C, tl.sum(seen * seen, 0))
 
 
 def part(channels: int, half: bool, precision: str) -> int:

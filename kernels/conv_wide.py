@@ -10,7 +10,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from .conv_tile import convolved, finish_tile, of_sample, operands
+from .conv_tile import convolved, finish_tile, operands
 
 
 @triton.jit(do_not_specialize=["H", "W", "tiles", "channels", "bias_stride"])
@@ -54,18 +54,24 @@ def conv_wide_kernel(
     x_ptr += sample * H * W * INPUTS
     weight_ptr += sample * weight_stride
     values = convolved(x_ptr, weight_ptr, pixel, H, W, INPUTS, OUTPUTS, PART, BLOCK, PRECISION, UNROLLED)
-    row_of_parts = (sample * tiles + tile) * 2 * OUTPUTS
     finish_tile(
         values,
-        of_sample(y_ptr, sample, y_stride),
-        of_sample(activated_ptr, sample, H * W * OUTPUTS),
-        of_sample(bias_ptr, sample, bias_stride),
-        of_sample(h_ptr, sample, h_stride),
-        of_sample(affine_ptr, sample, affine_stride),
-        of_sample(parts_ptr, row_of_parts, 1),
+        bias_ptr,
+        h_ptr,
+        affine_ptr,
+        y_ptr,
+        activated_ptr,
+        parts_ptr,
+        sample,
+        tile,
+        tiles,
         pixel,
-        pixel < H * W,
+        H * W,
         channels,
+        bias_stride,
+        h_stride,
+        affine_stride,
+        y_stride,
         OUTPUTS,
         x_ptr.dtype.element_ty,
     )
