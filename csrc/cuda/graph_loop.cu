@@ -63,6 +63,7 @@ std::string graph_while_supported(int device) {
   int driver = 0;
   const cudaError_t asked = cudaDriverGetVersion(&driver);
   if (asked != cudaSuccess) return cudaGetErrorString(asked);
+  if (driver == 0) return "no NVIDIA driver is loaded";
   if (driver < kFirstDriver)
     return "the driver supports CUDA " + std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10) +
            ", loops on the device begin with 12.4";
