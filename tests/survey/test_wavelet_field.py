@@ -79,7 +79,7 @@ def test_a_run_finds_the_change_with_depth_and_uses_it(tmp_path):
 
 def test_windows_need_the_automatic_wavelet(tmp_path):
     source = write_segy(tmp_path / "a.sgy", varying(200, 24))
-    with pytest.raises(InputError, match="3x1 with ricker:25"):
+    with pytest.raises(InputError, match="windows of the wavelet: got the wavelet ricker:25 with it"):
         quick(source, tmp_path / "b.sgy", wavelet_windows=(3, 1))
     with pytest.raises(InputError, match="Choose fewer"):
         quick(source, tmp_path / "b.sgy", wavelet="auto", wavelet_windows=(9, 1))
