@@ -1,11 +1,9 @@
 """The Triton kernels compiled for sm_80 and sm_90 with no GPU: registers, spills and shared memory."""
 
-import re
-import subprocess
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from offline_triton import Usage, Variant, compiled
 
 SCALARS = {
     "n": "i32",
@@ -19,36 +17,12 @@ SCALARS = {
 SCALARS |= {name: "fp64" for name in ("keep", "lr", "eps", "ridge", "beta")}
 
 
-class Usage(NamedTuple):
-    """What one compiled kernel takes: registers a thread, bytes of stack, bytes of shared memory a block."""
-
-    registers: int
-    stack: int
-    shared: int
-
-
 def usage(kernel, dtype: str, constants: dict, options: dict, arch: int, folder: Path) -> Usage:
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
     names = kernel.arg_names
-    types = {name: SCALARS.get(name, f"*{dtype}") for name in names if name not in constants}
-    types |= dict.fromkeys(constants, "constexpr")
-    signature = {name: types[name] for name in names}
-    aligned = {
-        (at,): [["tt.divisibility", 16]] for at, name in enumerate(names) if signature[name].startswith("*")
-    }
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=aligned)
-    compiled = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-    cubin = folder / "kernel.cubin"
-    cubin.write_bytes(compiled.asm["cubin"])
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    text = subprocess.run([tool, "-res-usage", cubin], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", text)
-    assert found, text
-    registers, stack, local = (int(number) for number in found.groups())
-    return Usage(registers, stack + local, compiled.metadata.shared)
+    types = tuple("constexpr" if name in constants else SCALARS.get(name, f"*{dtype}") for name in names)
+    values = tuple(((names.index(name),), value) for name, value in constants.items())
+    aligned = tuple((at,) for at, kind in enumerate(types) if kind.startswith("*"))
+    return compiled(Variant(kernel, types, values, aligned, tuple(options.items())), arch, folder)
 
 
 @pytest.mark.parametrize("arch", [80, 90])
