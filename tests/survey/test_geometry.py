@@ -62,3 +62,11 @@ def test_one_inline_or_one_crossline_is_a_line():
     assert find_geometry(np.full(30, 5), numbers, numbers).kind == "2D"
     assert find_geometry(numbers, np.full(30, 5), numbers).kind == "2D"
     assert find_geometry(np.array([1]), np.array([1]), np.array([1])).kind == "2D"
+
+
+def test_a_few_repeated_numbers_leave_a_cube_and_are_said():
+    inline, crossline = (np.append(numbers, numbers[7]) for numbers in grid(20, 30))
+    geometry = find_geometry(inline, crossline, np.zeros(601, int))
+    assert geometry.kind == "3D" and "1 traces repeat" in geometry.notes[0] and every_trace_once(geometry, 601)
+    junk = np.array([-(2**31), 2**31 - 1] * 8)  # the widest numbers a header can hold
+    assert find_geometry(junk, np.arange(16), np.zeros(16)).kind == "3D"
