@@ -12,6 +12,7 @@ from torch import Tensor
 from ..adaptive.models import Model
 from ..adaptive.state import initial, moments_of, theta_of
 from ..config import FixedPointConfig
+from ..nets.residual import Theta
 from ..nets.spectral_norm import Written
 from ..ops import _arena, _native
 from ..physics import ForwardModel
@@ -151,37 +152,47 @@ class DeviceLoop:
 
     def _adaptive_image(self) -> Tensor:
         config = self.config
+        self.mismatch.forget()  # a graph must hold all that depends on theta or on the forward model
         theta, moments = theta_of(self.state), moments_of(self.state)
         point = self._z_steps(theta)
-        side = self.launcher.side
-        alive: list[Any] = []  # what the other branch reads must not be given away before they meet
-        if config.theta_solver.name == "adamw" and theta:
-            branch = nullcontext() if side is None else side.branch()
-            with branch, _arena.scope("theta"):
-                for step in range(config.theta_solver.steps):
-                    found = self.mismatch.gradients(
-                        theta, self.state["z"], self.y, self.replica.model, self._scale, config.gamma, "theta"
-                    ).theta
-                    alive += [found, getattr(self.mismatch, "features", None)]
-                    self.mismatch.forget()
-                    adamw_on_device(
-                        config.theta_solver, step, found, (theta, *moments), self.iterations, self.mismatch.status
-                    )
+        alive = self._theta_steps(theta, moments) if config.theta_solver.name == "adamw" and theta else []
         images = (point, self.y) if config.feed_y else (point,)
         image = self.plan.apply_prox(images, self.status)
         if config.offset == "residual":
             image.add_(self.y)
-        if side is not None:
-            side.join()
+        if self.launcher.side is not None:
+            self.launcher.side.join()
         alive.clear()
         return image
+
+    def _theta_steps(self, theta: Theta, moments: tuple[Theta, Theta]) -> list[Any]:
+        """The steps of theta in place, beside what is launched next; returns what must live until they are done.
+
+        What autograd has recorded on one stream is differentiated there, so its gradients stay on the main branch.
+        """
+        inner, side, alive = self.config.theta_solver, self.launcher.side, []
+        beside = nullcontext if side is None else side.branch
+        recorded = hasattr(self.mismatch, "features")
+        with _arena.scope("theta"):
+            for step in range(inner.steps):
+                if recorded and step and side is not None:
+                    side.join()
+                with nullcontext() if recorded else beside():
+                    found = self.mismatch.gradients(
+                        theta, self.state["z"], self.y, self.replica.model, self._scale, self.config.gamma, "theta"
+                    ).theta
+                alive += [found, getattr(self.mismatch, "features", None)]
+                self.mismatch.forget()
+                with beside():
+                    adamw_on_device(inner, step, found, (theta, *moments), self.iterations, self.mismatch.status)
+        return alive
 
     @property
     def _scale(self) -> float:
         """The derivative of a mean of squares: 2 over the values of a sample, or of the batch for its scope."""
         return 2.0 / (self.y.numel() if self.shared else self.y[0].numel())
 
-    def _z_steps(self, theta: dict[str, Tensor]) -> Tensor:
+    def _z_steps(self, theta: Theta) -> Tensor:
         """The steps of z in place; returns the point of the proximal network."""
         inner, z = self.config.z_solver, self.state["z"]
         point = _arena.take("point", tuple(z.shape), z.dtype, z.device)
