@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The native module is compiled again when any of these change; Python files are used where they lie.
 BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test bench lint clean triton-3.6
+.PHONY: demo test test-long bench lint clean triton-3.6
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -16,6 +16,9 @@ demo: $(VENV)/.ready-demo
 
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest tests
+
+test-long: $(VENV)/.ready-test
+	$(BIN)/python -m pytest tests --long
 
 bench: $(VENV)/.ready-test
 	mkdir -p out

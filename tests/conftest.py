@@ -14,3 +14,20 @@ def shared() -> Path:
     if not (folder / "golden").is_dir():
         pytest.skip(f"no golden numbers and data at {folder.name}/ beside the checkout")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run every case of tests of which one stands for many")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--long"):
+        return
+    seen = set()
+    for item in items:
+        if item.get_closest_marker("first_of_many") is None:
+            continue
+        case = (item.path, item.originalname, item.callspec.params.get("kernel"))
+        if case in seen:
+            item.add_marker(pytest.mark.skip(reason="one case stands for many; --long runs all"))
+        seen.add(case)

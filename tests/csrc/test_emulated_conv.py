@@ -143,6 +143,7 @@ GUARDS = list(re.finditer(r"__syncthreads\(\);|named_barrier\(.*\);|wait_copies<
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda found: f"{found.group()[:-1]}-at-{found.start()}")
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(guard, monkeypatch):
     source = HEADER.read_text()
     broken = library(source[: guard.start()] + ";" + source[guard.end() :])

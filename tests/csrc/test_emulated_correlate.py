@@ -166,6 +166,7 @@ BARRIERS = [(name, found) for name in FILES for found in re.finditer(r"__syncthr
 
 
 @pytest.mark.parametrize("place", BARRIERS, ids=lambda place: f"{place[0]}-at-{place[1].start()}")
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(use_device, place):
     name, barrier = place
     source = SOURCES[name]

@@ -97,6 +97,7 @@ BARRIERS = [(path, found) for path, words in PATTERNS.items() for found in re.fi
 
 
 @pytest.mark.parametrize("place", BARRIERS, ids=lambda place: f"{place[1].group()[:-3]}-at-{place[1].start()}")
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(use_device, place):
     path, barrier = place
     source = path.read_text()

@@ -273,6 +273,7 @@ BARRIERS = list(re.finditer(r"__syncthreads\(\);|cluster_barrier\(\);", SOURCE))
 
 
 @pytest.mark.parametrize("barrier", BARRIERS, ids=lambda found: f"{found.group()[:-3]}-at-{found.start()}")
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(monkeypatch, barrier):
     module = emulated_module({"fixed_point.cu": SOURCE[: barrier.start()] + SOURCE[barrier.end() :]})
     config, maps = FixedPointConfig(m=3, tol=1e-4, max_iter=5), Maps(2100)

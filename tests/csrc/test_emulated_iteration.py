@@ -313,6 +313,7 @@ BARRIERS = list(re.finditer(r"__syncthreads\(\);", SOURCE))
 
 
 @pytest.mark.parametrize("barrier", BARRIERS, ids=lambda found: f"at-{found.start()}")
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(monkeypatch, barrier):
     broken = emulated_module({"adamw.cu": SOURCE[: barrier.start()] + SOURCE[barrier.end() :]})
     state, gradients = theta_case(2, 2)

@@ -104,6 +104,7 @@ BARRIERS = list(re.finditer(r"__syncthreads\(\);", FINISH.read_text()))
 
 
 @pytest.mark.parametrize("barrier", BARRIERS, ids=lambda found: f"at-{found.start()}")
+@pytest.mark.first_of_many
 def test_a_missing_barrier_of_group_norm_is_caught(monkeypatch, barrier):
     source = FINISH.read_text()
     module = emulated_module({FINISH.name: source[: barrier.start()] + source[barrier.end() :]})

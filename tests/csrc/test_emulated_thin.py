@@ -215,6 +215,7 @@ def barriers():
 
 
 @pytest.mark.parametrize(("kernel", "text"), [*barriers()])
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(monkeypatch, kernel, text):
     functions = library(kernel, text)
     case = case_of(kernel.removeprefix("conv_"), "half", 1)

@@ -213,6 +213,7 @@ def barriers():
 
 
 @pytest.mark.parametrize(("kernel", "text"), [*barriers()])
+@pytest.mark.first_of_many
 def test_a_missing_barrier_is_caught(monkeypatch, kernel, text):
     wide = kernel == "weight_wide"  # with 16 channels its block is one warp
     functions = library(kernel, text, 32 if wide else 16)

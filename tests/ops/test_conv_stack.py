@@ -238,9 +238,9 @@ def test_schema_fake_and_autograd():
         image, weights, *parts = mapped(make(case), lambda t: t.requires_grad_())
         given = [t for part in parts for t in part if t is not None]
         there = [t is not None for part in parts for t in part]
-        torch.library.opcheck(operation, (image, weights, given, there, 4, 4, True))
+        torch.library.opcheck(operation, (image, weights, given, there, 4, "fast", True))
         with torch.no_grad():
-            arguments = (image.detach(), weights, given, there, 4, 2, False)
+            arguments = (image.detach(), weights, given, there, 4, "strict", False)
             torch.library.opcheck(operation, arguments, test_utils=("test_schema", "test_faketensor"))
 
 

@@ -19,7 +19,6 @@ SMOOTH = {
     "fixed_point": FixedPointConfig(max_iter=3, tol=0.0),
 }
 CASES = (
-    ("deconv", "direct", "strict", 2e-5),
     ("deconv", "adaptive-deq", "strict", 2e-5),
     ("deblur", "adaptive-lu", "fast", 8e-3),
     ("defog", "adaptive-lu", "strict", 2e-5),

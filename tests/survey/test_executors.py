@@ -8,6 +8,7 @@ import pytest
 import survey_solvers
 
 from aafast.errors import BackendError, InputError
+from aafast.survey import memory
 from aafast.survey.job import job_folder
 from aafast.survey.ledger import Ledger
 from aafast.survey.memory import parse_size, share_out
@@ -113,7 +114,8 @@ def test_sizes_of_memory():
             parse_size(wrong)
 
 
-def test_blocks_narrow_with_memory_until_none_fits():
+def test_blocks_narrow_with_memory_until_none_fits(monkeypatch):
+    monkeypatch.setattr(memory, "_resident", lambda: 400 * 10**6)  # whatever other tests have left in this process
     axis = plan_section((2000, 5000)).trace
     widths = [share_out(limit, 1, 2000, axis).columns for limit in (None, 8 * 10**9, 900 * 10**6)]
     assert widths[0] == widths[1] == 20 and widths[0] > widths[2] > 0
