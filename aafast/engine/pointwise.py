@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..ops import _arena, _native
+from ..ops import _arena, _dispatch, _native
 
 
 class Pointwise(Protocol):
@@ -71,37 +71,37 @@ class CpuPointwise:
         return point
 
 
-class TorchPointwise:
-    """The same in plain torch, on any device."""
-
-    def additive_seeds(
-        self, scale: float, gamma: float, nominal: Tensor, f: Tensor, y: Tensor, d_nominal: Tensor, d_f: Tensor,
-        status: Tensor | None = None,
-    ) -> None:
-        served = nominal.shape[1] // f.shape[1]  # channels that one plane of f serves
-        torch.mul(nominal + f - y, scale, out=d_nominal)
-        seeds = d_nominal if served == 1 else d_nominal.sum(1, keepdim=True)
-        torch.add(seeds, f, alpha=scale * gamma * served, out=d_f)
-
-    def haze_seeds(
-        self, scale: float, gamma: float, nominal: Tensor, light: Tensor, logit: Tensor, y: Tensor, d_nominal: Tensor,
-        d_light: Tensor, d_logit: Tensor, status: Tensor | None = None,
-    ) -> None:
-        t, rest = torch.sigmoid(logit), torch.sigmoid(-logit)  # 1 - t would lose its digits where t is near 1
-        contrast = nominal - light
-        correction = -contrast * rest
-        pulled = correction * (scale * gamma)
-        seed = (nominal + correction - y) * scale + pulled
-        torch.sub(seed * t, pulled, out=d_nominal)
-        torch.mul(seed, rest, out=d_light)
-        torch.mul(seed * contrast, t * rest, out=d_logit)
+class _OnDevice:
+    """What the backends of a device share."""
 
     def prox_point(self, step: float, x: Tensor, z: Tensor, start: Tensor | None) -> Tensor:
         centred = x if start is None else x - start
         return centred - step * (centred - z)
 
 
-class CudaPointwise(TorchPointwise):
+class TritonPointwise(_OnDevice):
+    """One Triton kernel each."""
+
+    def additive_seeds(
+        self, scale: float, gamma: float, nominal: Tensor, f: Tensor, y: Tensor, d_nominal: Tensor, d_f: Tensor,
+        status: Tensor | None = None,
+    ) -> None:
+        from ..kernels import loss_seeds
+
+        with _dispatch.current_device(nominal.device):
+            loss_seeds.additive_seeds(scale, gamma, nominal, f, y, d_nominal, d_f, status=status)
+
+    def haze_seeds(
+        self, scale: float, gamma: float, nominal: Tensor, light: Tensor, logit: Tensor, y: Tensor, d_nominal: Tensor,
+        d_light: Tensor, d_logit: Tensor, status: Tensor | None = None,
+    ) -> None:
+        from ..kernels import loss_seeds
+
+        with _dispatch.current_device(light.device):
+            loss_seeds.haze_seeds(scale, gamma, nominal, light, logit, y, d_nominal, d_light, d_logit, status)
+
+
+class CudaPointwise(_OnDevice):
     """One kernel each, by the native module."""
 
     def additive_seeds(
@@ -111,7 +111,7 @@ class CudaPointwise(TorchPointwise):
         batch, channels, height, width = nominal.shape
         _native.invoke(
             "additive_seeds_cuda", batch, channels, height * width, f.shape[1], scale, gamma, nominal.data_ptr(),
-            f.data_ptr(), 0, y.data_ptr(), _address(status), _native.where(nominal), d_nominal.data_ptr(),
+            f.data_ptr(), 0, y.data_ptr(), _native.address(status), _native.where(nominal), d_nominal.data_ptr(),
             d_f.data_ptr(),
         )
 
@@ -121,13 +121,9 @@ class CudaPointwise(TorchPointwise):
     ) -> None:
         _native.invoke(
             "haze_seeds_cuda", len(light), light[0].numel(), scale, gamma, nominal.data_ptr(), light.data_ptr(),
-            logit.data_ptr(), y.data_ptr(), _address(status), _native.where(light), d_nominal.data_ptr(),
+            logit.data_ptr(), y.data_ptr(), _native.address(status), _native.where(light), d_nominal.data_ptr(),
             d_light.data_ptr(), d_logit.data_ptr(),
         )
 
 
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
-POINTWISE: dict[str, type[Pointwise]] = {"cpp": CpuPointwise, "cuda": CudaPointwise, "triton": TorchPointwise}
+POINTWISE: dict[str, type[Pointwise]] = {"cpp": CpuPointwise, "cuda": CudaPointwise, "triton": TritonPointwise}

@@ -50,3 +50,8 @@ def invoke(function: str, *arguments: Any) -> Any:
 def where(tensor: Tensor) -> tuple[int, int]:
     """Where the CUDA functions run for a tensor: its device, and the stream that torch uses there now."""
     return tensor.get_device(), torch.cuda.current_stream(tensor.device).cuda_stream
+
+
+def address(tensor: Tensor | None) -> int:
+    """Where a tensor lies, 0 for none."""
+    return 0 if tensor is None else tensor.data_ptr()

@@ -37,7 +37,7 @@ class CudaStack(FusedStack):
 
     def pack(self, weights: tuple[Tensor, ...], adjoint: bool, name: str | None = None) -> Tensor:
         sets = len(weights[0])
-        packed = _bytes(name, (sets, self.native.packed_size(adjoint)), weights[0].device)
+        packed = device_bytes(name, (sets, self.native.packed_size(adjoint)), weights[0].device)
         weights = tuple(weight.contiguous() for weight in weights)
         addresses = [weight.data_ptr() for weight in weights]
         self.native.pack(addresses, sets, adjoint, *_native.where(weights[0]), packed.data_ptr())
@@ -46,7 +46,7 @@ class CudaStack(FusedStack):
     def saved(
         self, batch: int, height: int, width: int, name: str | None = None, device: torch.device = _arena.CPU
     ) -> Tensor:
-        return _bytes(name, (batch, self.native.saved_size(height, width)), device)
+        return device_bytes(name, (batch, self.native.saved_size(height, width)), device)
 
     def forward(
         self,
@@ -59,11 +59,11 @@ class CudaStack(FusedStack):
     ) -> None:
         batch, _, height, width = out.shape
         size = self.native.forward_workspace(height, width, batch, saved is not None)
-        workspace = _bytes("workspace", (size,), out.device)
-        with _named_failure("forward pass of the CUDA stack"):
+        workspace = device_bytes("workspace", (size,), out.device)
+        with _NamedFailure("forward pass of the CUDA stack"):
             self.native.forward(
-                height, width, batch, planes(images, begin), weights.rows(begin), _address(status),
-                *_native.where(out), _address(saved), workspace.data_ptr(), out.data_ptr(),
+                height, width, batch, planes(images, begin), weights.rows(begin), _native.address(status),
+                *_native.where(out), _native.address(saved), workspace.data_ptr(), out.data_ptr(),
             )
 
     def backward(
@@ -80,12 +80,12 @@ class CudaStack(FusedStack):
     ) -> None:
         batch, _, height, width = d_out.shape
         size = self.native.backward_workspace(height, width, batch, gradients is not None)
-        workspace = _bytes("workspace", (size,), d_out.device)
-        with _named_failure("backward pass of the CUDA stack"):
+        workspace = device_bytes("workspace", (size,), d_out.device)
+        with _NamedFailure("backward pass of the CUDA stack"):
             self.native.backward(
                 height, width, batch, planes(images, begin), weights.rows(begin), d_out.data_ptr(),
-                saved.data_ptr(), loss_scale(scale), _address(status), *_native.where(d_out), workspace.data_ptr(),
-                _address(d_in), [] if gradients is None else gradients.addresses(),
+                saved.data_ptr(), loss_scale(scale), _native.address(status), *_native.where(d_out),
+                workspace.data_ptr(), _native.address(d_in), [] if gradients is None else gradients.addresses(),
             )
 
 
@@ -94,7 +94,7 @@ def loss_scale(scale: float) -> float:
     return 2.0 ** round(-math.log2(scale)) if scale > 0 else 1.0
 
 
-class _named_failure:
+class _NamedFailure:
     """Turn a refused launch into a BackendError that names what was launched."""
 
     def __init__(self, what: str) -> None:
@@ -110,7 +110,7 @@ class _named_failure:
             ) from error
 
 
-def _bytes(name: str | None, shape: tuple[int, ...], device: torch.device) -> Tensor:
+def device_bytes(name: str | None, shape: tuple[int, ...], device: torch.device) -> Tensor:
     """Uninitialised bytes that start where the native code wants them, from the arena where they have a name."""
     count = math.prod(shape)
     room = count + _ALIGNED
@@ -120,7 +120,3 @@ def _bytes(name: str | None, shape: tuple[int, ...], device: torch.device) -> Te
         whole = _arena.take(name, (room,), torch.uint8, device)
     skip = -whole.data_ptr() % _ALIGNED
     return whole[skip : skip + count].view(shape)
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()

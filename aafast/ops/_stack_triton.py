@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import BackendError, describe
 from . import _arena, _dispatch
 from ._stack import FusedStack, StackGradients, StackShape, StackWeights
-from ._stack_cuda import ARITHMETIC, loss_scale
+from ._stack_cuda import ARITHMETIC, device_bytes, loss_scale
 
 
 @functools.lru_cache(maxsize=64)
@@ -38,14 +38,14 @@ class TritonStack(FusedStack):
 
     def pack(self, weights: tuple[Tensor, ...], adjoint: bool, name: str | None = None) -> Tensor:
         device, size = weights[0].device, (len(weights[0]), self.kernels.packed_bytes(adjoint))
-        packed = _bytes(name, size, device)
+        packed = device_bytes(name, size, device)
         with _dispatch.current_device(device):
             return self.kernels.pack([weight.contiguous() for weight in weights], adjoint, packed)
 
     def saved(
         self, batch: int, height: int, width: int, name: str | None = None, device: torch.device = _arena.CPU
     ) -> Tensor:
-        return _bytes(name, (batch, self.kernels.saved_bytes(height, width)), device)
+        return device_bytes(name, (batch, self.kernels.saved_bytes(height, width)), device)
 
     def forward(
         self,
@@ -90,9 +90,3 @@ class TritonStack(FusedStack):
 
 def _from(images: tuple[Tensor, ...], begin: int) -> list[Tensor]:
     return [image if len(image) == 1 else image[begin:] for image in images]
-
-
-def _bytes(name: str | None, shape: tuple[int, int], device: torch.device) -> Tensor:
-    if name is None:
-        return torch.empty(shape, dtype=torch.uint8, device=device)
-    return _arena.take(name, shape, torch.uint8, device)
