@@ -11,9 +11,9 @@ from torch import Tensor
 from ..config import FixedPointConfig
 from ..errors import BackendError, describe
 from ..ops import _native
+from ..solvers.progress import POLL_OTHER as POLL
 
 UNROLLED = 8  # iterations of a fixed number that become one graph without a loop
-POLL = 8  # iterations between two looks at the flags, where the host has to look
 
 
 class Side:
