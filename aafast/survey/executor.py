@@ -61,8 +61,7 @@ class ProcessExecutor:
         """See `Executor`. Raises what a worker raises, BackendError where workers die again and again."""
         crew = _Crew(self._context, blocks)
         try:
-            for _ in range(min(self._count, len(blocks))):
-                crew.hire()
+            crew.hire(self._count)
             while crew.members:
                 for member in crew.ready():
                     crew.listen(member, begun, done)
@@ -112,11 +111,13 @@ class _Crew:
         self._lost: collections.Counter[int] = collections.Counter()
         self.members: list[_Member] = []
 
-    def hire(self) -> None:
-        member = _Member(self._context)
-        self.members.append(member)
+    def hire(self, count: int = 1) -> None:
+        """Start workers, each with a block before any has two; none that would have nothing to do, and be waited for."""
+        fresh = [_Member(self._context) for _ in range(min(count, len(self._waiting)))]
+        self.members += fresh
         for _ in range(_AHEAD):
-            self._feed(member)
+            for member in fresh:
+                self._feed(member)
 
     def ready(self) -> list[_Member]:
         live = wait([member.connection for member in self.members])
