@@ -112,7 +112,7 @@ class _Crew:
         self.members: list[_Member] = []
 
     def hire(self, count: int = 1) -> None:
-        """Start workers, each with a block before any has two; none that would have nothing to do, and be waited for."""
+        """Start workers, each with a block before any has two; none without one, which would be waited for."""
         fresh = [_Member(self._context) for _ in range(min(count, len(self._waiting)))]
         self.members += fresh
         for _ in range(_AHEAD):

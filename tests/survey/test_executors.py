@@ -1,5 +1,6 @@
 """Workers in processes and on Dask: the same bytes as one process, and a death or a lost scheduler costs little."""
 
+import collections
 import os
 import threading
 
@@ -134,3 +135,19 @@ def test_too_little_memory_is_refused_before_anything_is_solved(line, tmp_path):
     assert os.listdir(tmp_path) == ["in.sgy"]
 
 
+
+
+def test_each_worker_gets_a_block_before_one_gets_two():
+    """Two blocks for two workers: one must not take both and leave the other to be waited for."""
+    from aafast.survey import executor
+
+    crew = object.__new__(executor._Crew)
+    crew._waiting, crew.members, given = collections.deque([1, 2]), [], []
+    crew._feed = lambda member: given.append((member, crew._waiting.popleft())) if crew._waiting else None
+    crew._context, before = b"", executor._Member
+    executor._Member = lambda _: object()
+    try:
+        crew.hire(3)
+    finally:
+        executor._Member = before
+    assert len(crew.members) == 2 and [member for member, _ in given] == crew.members
