@@ -1,13 +1,15 @@
-"""Synthetic seismic data: reflectivity like that of wells, wavelets right and wrong, noise, pairs, lines."""
+"""Data: seismic sections, wavelets right and wrong, noise, pairs, lines; images and scenes; image data sets."""
 
 from .line import Line, synthetic_line
-from .mismatch import LEVELS, Mismatch, WaveletError, mismatch_level
+from .mismatch import LEVELS, BlurMismatch, HazeMismatch, Mismatch, WaveletError, mismatch_level
 from .pairs import PairStream, SeismicBatch, seismic_pairs
 from .reflectivity import reflectivity_column, reflectivity_section
 from .wavelets import WaveletSpec, normalise, ormsby, random_spec, random_wavelet, ricker, rotate
 
 __all__ = [
     "LEVELS",
+    "BlurMismatch",
+    "HazeMismatch",
     "Line",
     "Mismatch",
     "PairStream",

@@ -15,6 +15,7 @@ from aafast.errors import InputError, describe
 from .mismatch import Mismatch, mismatch_level
 from .noise import convolve_time, noise_section, rms
 from .reflectivity import reflectivity_section
+from .splits import generator
 from .wavelets import WaveletSpec, random_spec
 
 
@@ -46,8 +47,9 @@ def seismic_pairs(
     dtype: torch.dtype = torch.float32,
     start: int = 0,
     surround: bool = False,
+    split: str | None = None,
 ) -> SeismicBatch:
-    """Draw seismic pairs; pair i depends on (seed, start + i) alone, never on the size of the batch.
+    """Draw seismic pairs; pair i depends on (seed, split, start + i) alone, never on the size of the batch.
 
     `y = a (w_true * r) / rms(w_true * r) + noise`, `x = a r / rms(w_true * r)`, a log-uniform in (0.5, 2).
 
@@ -62,6 +64,7 @@ def seismic_pairs(
         start: index of the first pair.
         surround: False: nothing reflects outside the patch, so `y = w_true * x` is exact but for the noise.
             True: layers go on above and below, as in a patch cut from a survey, and their wavelets leak in.
+        split: "train", "valid" or "test", which share no pair; None draws from a stream beside them.
 
     Returns:
         SeismicBatch on the CPU.
@@ -71,8 +74,10 @@ def seismic_pairs(
     """
     level = mismatch_level(mismatch)
     _check(batch, shape, seed, snr_db, dtype, start)
-    pairs = [_pair(np.random.default_rng([seed, start + i]), shape, level, snr_db, taps, surround)
-             for i in range(batch)]
+    pairs = []
+    for index in range(start, start + batch):
+        rng = np.random.default_rng([seed, index]) if split is None else generator(seed, split, index)
+        pairs.append(_pair(rng, shape, level, snr_db, taps, surround))
     parts = (torch.from_numpy(np.stack(part)).to(dtype) for part in zip(*pairs, strict=True))
     x, y, w_true, w_nominal, snr = parts
     return SeismicBatch(x[:, None], y[:, None], w_true, w_nominal, snr)

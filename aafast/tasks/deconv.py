@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..data import Mismatch, seismic_pairs
+from ..physics import WaveletConvolution
+from .batch import TaskBatch
+
 IMAGE_CHANNELS = 1
 DEPTH = 9
 RESIDUAL = "wavelet"
@@ -11,3 +15,26 @@ ETA = {"robust-lu": 0.01, "adaptive-lu": 0.01, "adaptive-deq": -1.0}
 PENALTIES = {"adaptive-lu": {"gamma": 0.01, "lam": 0.1}, "adaptive-deq": {"gamma": 0.01, "lam": 0.01}}
 DEQ: dict[str, Any] = {"offset": "subtract"}
 FIXED_POINT: dict[str, Any] = {}
+
+SHAPE = (128, 50)
+
+
+def draw(
+    batch: int,
+    shape: tuple[int, int],
+    seed: int,
+    mismatch: str | Mismatch,
+    start: int,
+    split: str,
+    source: str,
+    snr_db: tuple[float, float] = (5.0, 30.0),
+    taps: int = 51,
+) -> TaskBatch:
+    """Pairs `y = w * x + noise` cut from a larger section, whose layers above and below leak in.
+
+    snr_db: range of the signal-to-noise ratio in dB, uniform. taps: length of the wavelets, odd. The others as in
+    `draw_pairs`.
+    """
+    pairs = seismic_pairs(batch, shape, seed, mismatch, snr_db, taps, start=start, surround=True, split=split)
+    return TaskBatch(pairs.x, pairs.y, WaveletConvolution(pairs.w_nominal), WaveletConvolution(pairs.w_true),
+                     pairs.snr)
