@@ -35,7 +35,7 @@ from aafast.physics import ForwardModel, WaveletConvolution
 from aafast.reference.anderson import anderson as reference
 from aafast.reference.golden import load
 from aafast.solvers import iterate
-from aafast.training.deconv import Trainer, TrainingPlan
+from aafast.training import Trainer, TrainingPlan
 
 RESULTS = Path(__file__).resolve().parent / "results" / "fixed-point.jsonl"
 DEFAULT = FixedPointConfig()
@@ -66,10 +66,13 @@ MANY, BUDGET = 80, 40  # evaluations at most: of affine maps, of models
 BAND = 0.02  # dB around the reference's final PSNR
 PAIRS, LEVEL, SHAPE, SEED = 16, "out", (64, 32), 99
 PLAN = TrainingPlan(
+    "deconv",
     "adaptive-deq",
     steps=900,
     batch=4,
     shape=(64, 32),
+    data={"snr_db": [5.0, 30.0]},
+    validate_every=100,
     settings={
         "channels": 16,
         "residual_channels": 16,
@@ -242,7 +245,7 @@ def model_rows(trained: Trained, solvers: dict[str, FixedPointConfig], budget: i
 
 def small(folder: Path) -> Trained:
     """A saved model on held-out pairs."""
-    pairs = seismic_pairs(PAIRS, SHAPE, SEED, LEVEL, PLAN.snr_db, surround=True)
+    pairs = seismic_pairs(PAIRS, SHAPE, SEED, LEVEL, PLAN.data["snr_db"], surround=True)
     model = aafast.load(str(folder))
     size = f"{model.config.channels} channels, {model.config.depth} layers"
     return Trained(f"deconv, {size}", model, pairs.x, pairs.y, WaveletConvolution(pairs.w_nominal))
@@ -315,7 +318,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.train:
-        Trainer(PLAN, arguments.train).run(save_every=100)
+        Trainer(PLAN, arguments.train).run()
     rows = golden_rows(arguments.golden) if arguments.golden else []
     for folder in arguments.model:
         rows += model_rows(small(folder), SOLVERS, BUDGET)

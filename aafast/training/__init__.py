@@ -1,5 +1,9 @@
-"""Training of models on generated data."""
+"""Training of every task's models on pairs that are drawn as they are needed."""
 
-from .deconv import Trainer, TrainingPlan, train
+from .curves import read_curve
+from .plan import TrainingPlan, read_fields
+from .presets import PRESETS, preset
+from .train import train
+from .trainer import Trainer
 
-__all__ = ["Trainer", "TrainingPlan", "train"]
+__all__ = ["PRESETS", "Trainer", "TrainingPlan", "preset", "read_curve", "read_fields", "train"]

@@ -6,7 +6,7 @@ import torch
 from aafast.config import METHODS
 from aafast.physics import GaussianBlur, Haze, WaveletConvolution
 from aafast.tasks import build
-from aafast.training import Trainer, TrainingPlan
+from aafast.training import TrainingPlan, read_curve, train
 
 SMALL = {"channels": 8, "residual_channels": 8, "depth": 3}
 
@@ -45,8 +45,11 @@ def test_a_sample_does_not_depend_on_its_batch(method):
     torch.testing.assert_close(together[1:2], alone, rtol=1e-8, atol=1e-10)
 
 
-def test_training_and_its_validation_run_on_the_device(tmp_path):
+@pytest.mark.parametrize("amp", [False, True])
+def test_training_and_its_validation_run_on_the_device(tmp_path, amp):
     settings = {"channels": 8, "depth": 3, "residual_channels": 8, "iterations": 2}
-    plan = TrainingPlan(steps=2, batch=2, shape=(32, 16), warm_up=1, settings=settings, shipped={})
-    Trainer(plan, tmp_path, device="cuda").run(log=lambda line: None, save_every=1)
-    assert len((tmp_path / "curve.jsonl").read_text().splitlines()) == 2
+    sizes = {"steps": 2, "batch": 2, "shape": (32, 16), "validate_every": 1, "validation_pairs": 2}
+    plan = TrainingPlan("deconv", "adaptive-lu", settings=settings, amp=amp, **sizes)
+    train(plan, out=tmp_path, device="cuda", log=lambda line: None)
+    assert [row["step"] for row in read_curve(tmp_path)] == [1, 2]
+    assert all("psnr_db" in row for row in read_curve(tmp_path))

@@ -1,93 +1,173 @@
-"""Training: the loss falls, and a run that was stopped gives the losses of one that was not."""
+"""Training: the loss of every task and method falls, what goes wrong stops it, and what it leaves is a model."""
 
 import json
-from dataclasses import replace
+import math
 
 import pytest
 import torch
 
-from aafast.config import InnerSolver
-from aafast.errors import AafastError, CheckpointError, InputError
-from aafast.tasks import load
-from aafast.training import Trainer, TrainingPlan
-from aafast.training.deconv import validate
+import aafast
+from aafast.config import METHODS
+from aafast.errors import AafastError, BackendError, CheckpointError, InputError
+from aafast.tasks import TASKS, load
+from aafast.training import Trainer, preset, read_curve, train
+from aafast.training.batches import batches
+from aafast.training.losses import relative_error, squared_error, validate
+from aafast.training.plan import learning_rate
+from aafast.training.precision import autocast_network
+from aafast.training.processes import Processes
 
-PLAN = TrainingPlan(
-    steps=12,
-    batch=2,
-    shape=(32, 16),
-    warm_up=2,
-    mismatch="in",
-    snr_db=(15.0, 30.0),
-    shipped={},
-    settings={
-        "channels": 8,
-        "depth": 3,
-        "norm": "none",
-        "skip": True,
-        "residual_channels": 8,
-        "iterations": 2,
-        "z_solver": InnerSolver("exact", differentiate=True),
-        "theta_solver": InnerSolver("none"),
-    },
-)
+from .plans import plan, silent
 
 
-def curve(folder):
-    return [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_loss_falls_and_the_result_loads(task, method, tmp_path):
+    asked = plan(task, method, steps=30, batch=4, learning_rate=4e-3, validate_every=30, ema=0.9)
+    trainer = Trainer(asked, tmp_path)
+    before = validate(trainer.shipped, trainer.held_out)
+    trainer.run(log=silent)
+    rows = read_curve(tmp_path)
+    assert [row["step"] for row in rows] == list(range(1, 31))
+    first, last = (sum(row["loss"] for row in part) / 8 for part in (rows[:8], rows[-8:]))
+    assert last < first and rows[-1]["psnr_db"] > before["psnr_db"]
+    model = load(tmp_path, task=task)
+    assert model.config == asked.config("shipped")
+    assert validate(model, trainer.held_out)["psnr_db"] == rows[-1]["psnr_db"]
 
 
-def test_loss_falls_and_the_result_loads(tmp_path):
-    trainer = Trainer(replace(PLAN, steps=40, batch=4), tmp_path)
-    before = validate(trainer.model, trainer.held_out)
-    trainer.run(log=lambda line: None, save_every=20)
-    after = curve(tmp_path)[-1]
-    assert after["ser_db"] > before["ser_db"] and after["ser_db"] > after["input_ser_db"]
-    model = load(tmp_path, task="deconv")
-    assert model.config.iterations == 2
+@pytest.mark.parametrize("gradient", ["one-step", "phantom", "implicit", "unrolled"])
+def test_an_equilibrium_is_trained_by_each_of_its_gradients(gradient, tmp_path):
+    asked = plan("deconv", "adaptive-deq", {"gradient": gradient, "eta": -1.0}, steps=30, batch=4, ema=0.9,
+                 validate_every=30, learning_rate=4e-3)  # fmt: skip
+    train(asked, out=tmp_path, log=silent)
+    rows = read_curve(tmp_path)
+    assert sum(row["loss"] for row in rows[-8:]) < sum(row["loss"] for row in rows[:8])
+    assert math.isfinite(rows[-1]["gradient_norm"]) and load(tmp_path).config.gradient == gradient
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(tmp_path):
-    Trainer(PLAN, tmp_path / "whole").run(log=lambda line: None, save_every=6)
-
-    class Killed(Exception):
-        pass
-
-    def die(line):
-        raise Killed
-
-    with pytest.raises(Killed):
-        Trainer(PLAN, tmp_path / "parts").run(log=die, save_every=6)
-    Trainer(PLAN, tmp_path / "parts").run(log=lambda line: None, save_every=6)
-    whole, parts = curve(tmp_path / "whole"), curve(tmp_path / "parts")
-    assert [row["loss"] for row in whole] == [row["loss"] for row in parts]
-    a, b = load(tmp_path / "whole"), load(tmp_path / "parts")
-    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+def test_losses_are_what_they_say():
+    truth, x = torch.tensor([[[[1.0, 2.0]]], [[[0.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0]]], [[[0.0, 0.0]]]])
+    assert relative_error(x, truth).tolist() == pytest.approx([0.8, 0.0])
+    assert squared_error(x, truth).tolist() == [2.0, 0.0]
 
 
-def test_another_plan_is_refused(tmp_path):
-    Trainer(PLAN, tmp_path).run(log=lambda line: None)
-    with pytest.raises(CheckpointError, match="plan"):
-        Trainer(replace(PLAN, steps=13), tmp_path).run(log=lambda line: None)
+def test_the_rate_rises_falls_and_ends_at_nothing():
+    rates = [learning_rate(plan(steps=100, warm_up=10, learning_rate=1.0), step) for step in range(100)]
+    assert rates[0] == 0.1 and max(rates) == rates[9] and rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[-1] < 1e-3
+    constant = plan(steps=100, warm_up=0, learning_rate=1.0, schedule="constant")
+    assert {learning_rate(constant, step) for step in range(100)} == {1.0}
+    assert learning_rate(plan(steps=20, warm_up=100, learning_rate=1.0), 4) > 0.8  # no longer than a quarter
 
 
-def test_a_damaged_state_is_refused(tmp_path):
-    Trainer(PLAN, tmp_path).run(log=lambda line: None)
-    state = tmp_path / "training.safetensors"
-    state.write_bytes(state.read_bytes()[:500])
-    with pytest.raises(CheckpointError, match="truncated"):
-        Trainer(PLAN, tmp_path).run(log=lambda line: None)
-
-
-@pytest.mark.parametrize("name", ["steps", "batch", "warm_up"])
-def test_a_plan_of_nothing_is_refused(tmp_path, name):
-    with pytest.raises(InputError, match=name):
-        Trainer(replace(PLAN, **{name: 0}), tmp_path)
-
-
-def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path):
-    trainer = Trainer(PLAN, tmp_path)
+@pytest.mark.parametrize("weight", [1e30, float("nan")])
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch(tmp_path, weight):
+    trainer = Trainer(plan(), tmp_path)
     with torch.no_grad():
-        trainer.model.prox.R[-1].weight.fill_(1e30)
-    with pytest.raises(AafastError, match="batch 0"):
-        trainer.run(log=lambda line: None)
+        trainer.model.prox.R[-1].weight.fill_(weight)
+    with pytest.raises(AafastError, match="batch 0.*No state was saved"):
+        trainer.run(log=silent)
+    assert not (tmp_path / "training.safetensors").exists()
+
+
+def test_a_broken_run_keeps_its_last_good_state(tmp_path):
+    trainer = Trainer(plan(), tmp_path)
+    model = trainer.objective.model
+    forward, seen = model.forward, []
+
+    def breaks(y, A0):
+        solution = forward(y, A0)
+        seen.append(1)
+        if len(seen) == 9:
+            solution.x = solution.x * float("nan")
+        return solution
+
+    model.forward = breaks
+    with pytest.raises(AafastError, match=f"batch 8: got nan.*last good state is in {tmp_path}"):
+        trainer.run(log=silent)
+    again = Trainer(plan(), tmp_path)
+    again.run(log=silent)
+    assert [row["step"] for row in read_curve(tmp_path)] == list(range(1, 13))
+    assert all(torch.isfinite(p).all() for p in load(tmp_path).parameters())
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_reaches_the_weights(tmp_path):
+    trainer = Trainer(plan(), tmp_path)
+    trainer.model.eta.register_hook(lambda gradient: gradient * float("inf"))
+    before = trainer.model.eta.item()
+    with pytest.raises(AafastError, match="training gradient at batch 0"):
+        trainer.run(log=silent)
+    assert trainer.model.eta.item() == before
+
+
+def test_frozen_parts_stay_and_the_others_move(tmp_path):
+    trainer = Trainer(plan(freeze=["prox.R.0", "eta"], weight_decay=0.1), tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.run(log=silent)
+    moved = {name for name, value in trainer.model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {"prox.R.2.weight", "prox.R.5.weight"}
+    with pytest.raises(InputError, match="'nothing'.*prox"):
+        Trainer(plan(freeze=["nothing"]), tmp_path)
+    with pytest.raises(InputError, match="left to train"):
+        Trainer(plan(freeze=["prox", "eta"]), tmp_path)
+
+
+def test_a_run_starts_from_a_given_model(tmp_path):
+    given = aafast.build("deconv", "adaptive-lu", seed=5, **plan().settings)
+    aafast.save(given, tmp_path / "given")
+    trainer = Trainer(plan(init=str(tmp_path / "given")), tmp_path / "out")
+    for model in (trainer.model, trainer.average, trainer.shipped):
+        assert all(torch.equal(p, q) for p, q in zip(model.parameters(), given.parameters(), strict=True))
+    trainer.run(log=silent)
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["init"]["folder"] == str(tmp_path / "given") and len(card["init"]["sha256"]) == 64
+    # An equilibrium has the same weights; another width or task has not.
+    Trainer(plan(method="adaptive-deq", init=str(tmp_path / "given")), tmp_path / "deq")
+    with pytest.raises(CheckpointError, match="start from.*prox"):
+        Trainer(plan(settings={"channels": 12}, init=str(tmp_path / "given")), tmp_path / "wide")
+    with pytest.raises(CheckpointError, match="task"):
+        Trainer(plan("deblur", init=str(tmp_path / "given")), tmp_path / "deblur")
+
+
+def test_a_saved_model_may_differ_in_settings_but_not_in_weights(tmp_path):
+    asked = plan(shipped={"iterations": 3})
+    assert train(asked, out=tmp_path, log=silent).config.iterations == load(tmp_path).config.iterations == 3
+    with pytest.raises(InputError, match="shipped"):
+        Trainer(plan(shipped={"channels": 12}), tmp_path)
+
+
+def test_the_card_says_how_the_model_came_to_be(tmp_path):
+    asked = preset("deblur", "robust-lu", steps=3, batch=2, shape=(16, 16), seed=4, validation_pairs=2)
+    train(asked, out=tmp_path, log=silent)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["plan"] == asked.to_dict() and card["scores"]["step"] == 3 and card["seconds"] > 0
+    assert card["data"]["pairs"] == 6 and card["code"]["aafast"] == aafast.__version__ and "commit" in card["code"]
+    assert card["command"] == "aafast train deblur robust-lu --out DIR --config plan.json"
+    train(preset("deblur", "robust-lu", "paper", steps=1, batch=2, shape=(16, 16), settings={}), out=tmp_path,
+          resume=False, log=silent)  # fmt: skip
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert card["command"].endswith("--preset paper --steps 1 --batch 2 --shape 16x16")
+
+
+def test_workers_draw_the_same_batches():
+    asked = plan("deblur", steps=5)
+    alone, helped = (list(batches(asked, 2, Processes(), workers)) for workers in (0, 2))
+    assert len(alone) == len(helped) == 3
+    for a, b in zip(alone, helped, strict=True):
+        assert torch.equal(a.y, b.y) and torch.equal(a.nominal.kernel, b.nominal.kernel)
+    assert not torch.equal(alone[0].y, alone[1].y)
+
+
+def test_mixed_precision_needs_a_gpu_and_keeps_the_solve_in_float32(tmp_path):
+    with pytest.raises(BackendError, match="amp.*cpu.*CUDA"):
+        Trainer(plan(amp=True), tmp_path)
+    model = aafast.build("deconv", "robust-lu", channels=8, depth=3, norm="none", skip=True)
+    model.backend = "eager"  # plain convolutions, as on a GPU
+    y, A0 = torch.randn(2, 1, 16, 16), aafast.WaveletConvolution(torch.randn(5))
+    exact = model(y, A0).x
+    autocast_network(model, "cpu")
+    mixed = model(y, A0).x
+    mixed.square().sum().backward()
+    assert mixed.dtype == torch.float32 and model.prox.R[0].weight.grad.dtype == torch.float32
+    assert 1e-6 < float((mixed - exact).detach().norm() / exact.detach().norm()) < 2e-2

@@ -1,0 +1,115 @@
+"""Named plans by task: the paper's, and those of small networks that a CPU trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checks import check_choice
+from ..config import METHODS, FixedPointConfig, InnerSolver
+from ..tasks import TASKS
+from .plan import TrainingPlan
+
+# Without GroupNorm the answer at a pixel depends on its neighbourhood alone, so patches of a survey fit together.
+_SMALL: dict[str, Any] = {"channels": 32, "norm": "none", "skip": True}
+_FIXED = InnerSolver("none")
+_EXACT = InnerSolver("exact", differentiate=True)
+_CG = InnerSolver("cg", steps=4, differentiate=True)
+# A loose solve is enough for a one-step gradient; what is saved iterates further.
+_EQUILIBRIUM: dict[str, Any] = {
+    "normalise": False,
+    "offset": "none",
+    "eta": -1.0,
+    "fixed_point": FixedPointConfig(m=5, tol=1e-2, max_iter=12),
+}
+_SHIPPED_EQUILIBRIUM: dict[str, Any] = {"fixed_point": FixedPointConfig()}
+
+# The full networks and what the paper and the published scripts state: AdamW at 1e-4, no schedule, no average of the
+# weights. They state neither a number of batches nor one of images: `steps` is ours.
+_PAPER: dict[str, Any] = {
+    "steps": 50_000,
+    "learning_rate": 1e-4,
+    "weight_decay": 0.01,
+    "schedule": "constant",
+    "warm_up": 0,
+    "clip": 0.0,
+    "ema": 0.0,
+    "loss": "mse",
+    "mismatch": "in",
+    "validate_every": 500,
+}
+
+_DECONV: dict[str, dict[str, Any]] = {
+    "paper": {**_PAPER, "batch": 32, "shape": (128, 50)},
+    "compact": {
+        "steps": 4200,
+        "batch": 8,
+        "shape": (128, 32),
+        "settings": {
+            **_SMALL,
+            "depth": 7,
+            "lam": 0.2,
+            "residual_channels": 16,
+            "z_solver": _EXACT,
+            # Training without the theta-step is several times faster; docs/models.md has what it earns afterwards.
+            "theta_solver": _FIXED,
+        },
+        "shipped": {"theta_solver": InnerSolver("least-squares", damping=3.0)},
+    },
+}
+_DEBLUR: dict[str, dict[str, Any]] = {
+    "paper": {**_PAPER, "batch": 32, "shape": (110, 88)},
+    "compact": {
+        "steps": 4000,
+        "batch": 8,
+        "shape": (48, 48),
+        "settings": {
+            **_SMALL,
+            "depth": 6,
+            "lam": 0.05,
+            "residual": "none",
+            "z_solver": _CG,
+            "theta_solver": _FIXED,
+        },
+    },
+}
+_DEFOG: dict[str, dict[str, Any]] = {
+    "paper": {**_PAPER, "batch": 8, "shape": (128, 256)},
+    "compact": {
+        "steps": 4000,
+        "batch": 8,
+        "shape": (48, 48),
+        "settings": {
+            **_SMALL,
+            "depth": 6,
+            "lam": 0.1,
+            "residual": "none",
+            "z_solver": _EXACT,
+            "theta_solver": _FIXED,
+        },
+    },
+}
+PRESETS = {"deconv": _DECONV, "deblur": _DEBLUR, "defog": _DEFOG}
+NAMES = ("compact", "paper")
+_OF_ADAPTIVE = ("lam", "residual", "residual_channels", "z_solver", "theta_solver")
+
+
+def preset(task: str, method: str, name: str = "compact", **fields: Any) -> TrainingPlan:
+    """The plan of that name for a task and method, with `fields` of TrainingPlan in the place of its own.
+
+    Raises InputError on an unknown name, task, method or field.
+    """
+    check_choice("task", task, tuple(TASKS))
+    check_choice("method", method, METHODS)
+    values = dict(PRESETS[task][check_choice("preset", name, NAMES)])
+    settings, shipped = dict(values.get("settings", {})), dict(values.get("shipped", {}))
+    if not method.startswith("adaptive"):
+        settings = {key: value for key, value in settings.items() if key not in _OF_ADAPTIVE}
+        shipped = {}
+    if name == "compact" and method == "adaptive-deq":
+        settings |= _EQUILIBRIUM
+        shipped |= _SHIPPED_EQUILIBRIUM
+    for key, own in (("task", task), ("method", method)):
+        check_choice(f"{key} of the training plan", fields.pop(key, own), (own,))
+    return TrainingPlan.from_dict(
+        {"task": task, "method": method, **values, "settings": settings, "shipped": shipped, **fields}
+    )
