@@ -22,7 +22,7 @@ test-long: $(VENV)/.ready-test
 
 bench: $(VENV)/.ready-test
 	mkdir -p out
-	$(BIN)/aafast bench --json out/bench.jsonl
+	$(BIN)/aafast bench --out out/bench.jsonl
 
 # The Triton tests once more under the oldest release that is supported, a download of some 200 MB kept in build/.
 triton-3.6: build/triton-3.6/.ready $(VENV)/.ready-test

@@ -76,7 +76,7 @@ else for tool in memcheck racecheck; do
 bench() { # NAME SECONDS ARGUMENTS...
   local name=$1 limit=$2
   shift 2
-  stage "$name" "$limit" "$python" -m aafast bench --device cuda --json "$out/$name.jsonl" "$@"
+  stage "$name" "$limit" "$python" -m aafast bench --device cuda --out "$out/$name.jsonl" "$@"
 }
 
 if [ -z "$arch" ]; then skip benchmarks "no CUDA device"

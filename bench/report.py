@@ -177,7 +177,7 @@ def op_figures() -> str:
 def not_yet(suite: str) -> str:
     """What stands where no results are committed."""
     return (
-        f"No figures are committed: `aafast bench --suite {suite} --json bench/results/{suite}-cpu.jsonl` measures "
+        f"No figures are committed: `aafast bench --suite {suite} --out bench/results/{suite}-cpu.jsonl` measures "
         "them, and `python bench/report.py --write` puts them here."
     )
 

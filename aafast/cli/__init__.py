@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -14,23 +14,25 @@ from contextlib import contextmanager
 
 from .. import __version__
 from ..errors import AafastError
+from ._answer import Answer, Channel
+from ._parser import CommandParser, Parser, exit_codes
 
-_ORDER = ("run", "demo", "info", "verify", "train")
+_ORDER = ("run", "demo", "train", "evaluate", "tables", "convert", "compare", "synth", "verify", "bench", "info")
 _FAILED, _INTERRUPTED, _TERMINATED = 2, 130, 143
+_WHOLE = "nothing incomplete was left under the output's name"
 
 
-class _Parser(argparse.ArgumentParser):
-    """Reports wrong usage in the form of every other error."""
-
-    def error(self, message: str) -> None:
-        self.exit(_FAILED, f"aafast: error: {message}. See: {self.prog} --help\n")
-
-
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The parser with every subcommand; commands import what they need when they are called."""
-    parser = _Parser(prog="aafast", description="Reconstruct when the assumed forward model is wrong.")
+    parser = Parser(
+        prog="aafast",
+        description="Reconstruct when the assumed forward model is wrong. `aafast COMMAND --help` has examples.",
+        epilog=exit_codes(),
+    )
     parser.add_argument("--version", action="version", version=f"aafast {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="name", required=True, parser_class=CommandParser
+    )
     names = {module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")}
     for name in [n for n in _ORDER if n in names] + sorted(names.difference(_ORDER)):
         importlib.import_module(f".{name}", __name__).register(commands)
@@ -38,36 +40,53 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 well, 1 a check failed, 2 an error, 130 interrupted."""
+    """Run a command line and return its exit code, one of `_parser.EXIT_CODES`."""
+    words = sys.argv[1:] if argv is None else argv
+    channel = Channel(json="--json" in words)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a name that this terminal cannot show ends no run
+            stream.reconfigure(errors="backslashreplace")
     try:
         with _terminate_cleanly():
-            arguments = build_parser().parse_args(argv)
-            return arguments.command(arguments) or 0
+            return _run(words, channel)
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else _FAILED
-    except KeyboardInterrupt:
-        return _fail("interrupted; nothing incomplete was left under the output's name", _INTERRUPTED)
+        if not stop.code:  # --help and --version
+            return 0
+        if stop.code == _TERMINATED:
+            return _fail(channel, stop, _TERMINATED, f"terminated; {_WHOLE}")
+        return _fail(channel, stop, stop.code if isinstance(stop.code, int) else _FAILED, f"ended with {stop.code}")
+    except KeyboardInterrupt as stop:
+        return _fail(channel, stop, _INTERRUPTED, f"interrupted; {_WHOLE}")
     except BrokenPipeError:  # the reader of a pipe went away: what it wanted it has
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except AafastError as error:
-        return _fail(str(error), _FAILED)
-    except MemoryError:
-        return _fail("out of memory: choose a smaller --batch or --patch", _FAILED)
+        return _fail(channel, error, _FAILED, str(error))
+    except MemoryError as error:
+        return _fail(channel, error, _FAILED, "out of memory: choose a smaller --batch or --patch")
     except Exception as error:
-        return _fail(f"unexpected {type(error).__name__}: {error} (AAFAST_DEBUG=1 shows where)", _FAILED)
+        message = f"unexpected {type(error).__name__}: {error} (AAFAST_DEBUG=1 shows where)"
+        return _fail(channel, error, _FAILED, message)
 
 
-def _fail(message: str, code: int) -> int:
+def _run(words: Sequence[str], channel: Channel) -> int:
+    arguments = build_parser().parse_args(words)
+    channel.command = arguments.name
+    with channel.words():
+        answer = arguments.command(arguments)
+    return channel.answer(answer if isinstance(answer, Answer) else Answer(code=answer or 0))
+
+
+def _fail(channel: Channel, error: BaseException, code: int, message: str) -> int:
     if os.environ.get("AAFAST_DEBUG") == "1":
-        traceback.print_exc()
-    print(f"aafast: error: {message}", file=sys.stderr)
-    return code
+        traceback.print_exception(error)
+    return channel.error(type(error).__name__, message, code)
 
 
 @contextmanager
 def _terminate_cleanly() -> Iterator[None]:
     """Let a polite kill (SIGTERM) unwind like any error, so that temporary files are removed."""
+
     def stop(number: int, frame: object) -> None:
         raise SystemExit(_TERMINATED)
 

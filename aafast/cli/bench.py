@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ._answer import Answer
+
 _TASKS = ("deblur", "deconv", "defog")
 _METHODS = ("robust-lu", "adaptive-lu", "adaptive-deq")
 _BASELINES = ("eager-nhwc", "compile")
@@ -29,11 +31,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--without", action="append", default=[], choices=_BASELINES, help="leave a baseline of the solve suite out"
     )
-    parser.add_argument("--json", metavar="FILE.jsonl", help="also write the rows, one JSON object a line")
+    parser.add_argument("--out", metavar="FILE.jsonl", help="also write the rows, one JSON object a line")
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.bench.run`, print its rows, and say by the exit code whether every gate is green."""
     from ..bench.rows import table
     from ..bench.run import SUITES, BrokenRun, run
@@ -42,14 +44,15 @@ def command(arguments: argparse.Namespace) -> int:
     options = {name: getattr(arguments, name) for name in ("device", "task", "method", "precision", "quick", "without")}
     suites = (arguments.suite,) if arguments.suite else ("solve",) if arguments.task or arguments.method else SUITES
     try:
-        if arguments.json is None:
+        if arguments.out is None:
             rows = run(suites, **options)
         else:
-            with AtomicFile(arguments.json, what="JSON file") as target:
+            with AtomicFile(arguments.out, what="file of rows") as target:
                 rows = run(suites, rows_file=target.temporary, **options)
                 target.commit()
     except BrokenRun as end:
         print(table(end.rows))
         raise
     print(table(rows))
-    return 0 if rows and all(row["gate"]["ok"] for row in rows) else 1
+    green = bool(rows) and all(row["gate"]["ok"] for row in rows)
+    return Answer({"rows": rows, "ok": green}, code=0 if green else 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from ._answer import Answer
+
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `compare`."""
@@ -18,18 +20,16 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--tolerance", type=float, default=0.0, metavar="X",
                         help="largest difference allowed, over the largest sample of A (default: 0)")
     parser.add_argument("--headers", action="store_true", help="headers must agree as well")
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.survey.compare_surveys` and print what it found."""
-    import json
-
     from ..survey.compare import check_tolerance, compare_surveys
 
     check_tolerance(arguments.tolerance)
     found = compare_surveys(arguments.a, arguments.b)
     agree = found.is_within(arguments.tolerance, arguments.headers)
-    print(json.dumps({**found.as_dict(), "agree": agree}) if arguments.json else found.summary())
-    return 0 if agree else 1
+    if not arguments.json:
+        print(found.summary())
+    return Answer({**found.as_dict(), "agree": agree}, code=0 if agree else 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ._answer import Answer
+
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `convert`."""
@@ -21,10 +23,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call the conversion that the names ask for and print its notes."""
     from ..survey.convert import convert
 
-    for note in convert(arguments.input, arguments.output, arguments.sample_interval):
+    notes = convert(arguments.input, arguments.output, arguments.sample_interval)
+    for note in notes:
         print(f"aafast: note: {note}", file=sys.stderr)
-    return 0
+    return Answer({"output": arguments.output, "notes": notes})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ._answer import Answer
 from ._options import positive
 
 
@@ -28,12 +29,12 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.demo.run_demo`, which prints its table."""
     from ..demo import run_demo
 
     sizes = {name: getattr(arguments, name) for name in ("traces", "samples")}
-    run_demo(
+    result = run_demo(
         arguments.out,
         seed=arguments.seed,
         model=arguments.model,
@@ -43,4 +44,4 @@ def command(arguments: argparse.Namespace) -> int:
         progress=not arguments.quiet,
         **{name: size for name, size in sizes.items() if size is not None},
     )
-    return 0
+    return Answer(result.as_dict())

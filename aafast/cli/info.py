@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from importlib import metadata
+
+from ._answer import Answer
 
 _PACKAGES = ("torch", "numpy", "safetensors", "segyio", "tqdm", "matplotlib", "triton", "scipy", "pylops")
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `info`."""
-    parser = commands.add_parser("info", help="versions, devices and backends, with reasons")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser = commands.add_parser(
+        "info",
+        help="versions, devices and backends, with reasons",
+        description="Print the versions of what is installed, the devices, and for every operation and backend whether "
+                    "it can run here, or why not.",
+    )
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Print what is here."""
     facts = gather()
-    print(json.dumps(facts, indent=1) if arguments.json else _text(facts))
-    return 0
+    if not arguments.json:
+        print(_text(facts))
+    return Answer(facts)
 
 
 def gather() -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from ._answer import Answer
 from ._options import pair, positive
 
 
@@ -54,7 +55,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.survey.run` and print what it did."""
     given = {name: getattr(arguments, name) for name in ("patch", "overlap", "batch", "workers", "memory", "misfit",
                                                           "wavelet_windows", "corrected_wavelets", "well")}
@@ -65,7 +66,7 @@ def command(arguments: argparse.Namespace) -> int:
         raise
     if not arguments.quiet:
         print(result.summary())
-    return 0
+    return Answer(result.as_dict())
 
 
 def _run(arguments: argparse.Namespace, given: dict):

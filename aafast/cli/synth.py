@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ._answer import Answer
 from ._options import positive
 
 
@@ -24,7 +25,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.survey.synth.write_survey`."""
     from ..survey.progress import trace_bar
     from ..survey.synth import SyntheticSurvey, write_survey
@@ -32,6 +33,7 @@ def command(arguments: argparse.Namespace) -> int:
     survey = SyntheticSurvey(arguments.inlines, arguments.crosslines, arguments.samples, arguments.seed)
     with trace_bar(survey.inlines * survey.crosslines, not arguments.quiet) as advance:
         path = write_survey(arguments.output, survey, lambda number: advance(survey.crosslines, 1, 1))
+    traces = survey.inlines * survey.crosslines
     if not arguments.quiet:
-        print(f"written    {path}, {survey.inlines * survey.crosslines} traces, {survey.size / 1e6:.1f} MB")
-    return 0
+        print(f"written    {path}, {traces} traces, {survey.size / 1e6:.1f} MB")
+    return Answer({"output": path, "traces": traces, "bytes": survey.size})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Sequence
+
+from ._answer import Answer, plain
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -18,31 +19,25 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("folder", help="folder of recorded numbers")
     parser.add_argument("--backend", help="backend to check (default: the best that runs here)")
-    parser.add_argument("--json", metavar="FILE", help="also write the rows as JSON")
+    parser.add_argument("--out", metavar="FILE.json", help="also write the rows, as JSON")
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.verify.verify`, print its rows, and say by the exit code whether all are ok."""
     from ..survey.files import AtomicFile
     from ..verify import verify
 
-    if arguments.json is None:
+    if arguments.out is None:
         rows = verify(arguments.folder, backend=arguments.backend)
     else:
-        with AtomicFile(arguments.json, what="JSON file") as target:
+        with AtomicFile(arguments.out, what="file of rows") as target:
             rows = verify(arguments.folder, backend=arguments.backend)
-            target.temporary.write_text(json.dumps([_plain(row) for row in rows], indent=1) + "\n")
+            target.temporary.write_text(json.dumps(plain(rows), indent=1) + "\n")
             target.commit()
     print(_table(rows))
-    return 0 if rows and all(row.ok for row in rows) else 1
-
-
-def _plain(row) -> dict:
-    """A row for JSON, which knows no NaN and no infinity."""
-    error = float(row.error)
-    return {"file": row.file, "check": row.check, "error": error if math.isfinite(error) else str(error),
-            "tolerance": float(row.tolerance), "ok": bool(row.ok)}
+    well = bool(rows) and all(row.ok for row in rows)
+    return Answer({"rows": rows, "ok": well}, code=0 if well else 1)
 
 
 def _table(rows: Sequence) -> str:

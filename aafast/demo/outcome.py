@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,16 @@ class DemoResult:
     def text(self) -> str:
         """The table with its conditions and the verdict."""
         return "\n".join([*self.conditions(), "", table(self.rows), "", verdict(self.rows)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Rows, verdict and files, without the images."""
+        return {
+            "rows": [asdict(row) for row in self.rows],
+            "beats_fista": self.beats_fista,
+            "files": {name: getattr(self, name) for name in ("input", "output", "truth", "report")},
+            "threads": self.threads,
+            "seconds": self.seconds,
+        }
 
     def conditions(self) -> list[str]:
         """What was compared and how, in sentences."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,28 @@ class RunResult:
         lines += [f"report     {self.report}"] if self.report is not None else []
         lines += [f"warning    {warning}" for warning in self.warnings]
         return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures and files of a run, without its arrays."""
+        w, status = self.wavelet, self.status
+        stops = {"converged": CONVERGED, "limit": LIMIT, "diverged": DIVERGED}
+        return {
+            "output": self.output,
+            "report": self.report,
+            "kind": self.kind,
+            "sections": self.sections,
+            "traces": {"live": self.live, "dead": self.dead, "skipped": self.skipped},
+            "wavelet": {"source": w.source, "peak_hz": w.dominant, "band_hz": w.band, "phase_degrees": w.phase},
+            "patches": {name: int((status == code).sum()) for name, code in stops.items()} | {"all": status.size},
+            "iterations": {"least": int(self.iterations.min()), "most": int(self.iterations.max())},
+            "misfit": self.misfit,
+            "scale": self.scale,
+            "backend": self.backend,
+            "parameters": self.parameters,
+            "blocks": {"all": self.blocks, "resumed": self.resumed},
+            "seconds": self.seconds,
+            "warnings": self.warnings,
+        }
 
     def _stops(self) -> str:
         """Why patches stopped; an unrolled model makes its number of iterations, which is no failure."""

@@ -130,8 +130,8 @@ def _convolve(x: np.ndarray, wavelet: np.ndarray) -> np.ndarray:
     half, data = wavelet.size // 2, np.zeros_like(x)
     for k, tap in enumerate(wavelet):
         late = k - half
-        source = x[max(0, -late):x.shape[0] - max(0, late)]
-        data[max(0, late):x.shape[0] - max(0, -late)] += tap * source
+        if abs(late) < len(x):
+            data[max(0, late):len(x) + min(0, late)] += tap * x[max(0, -late):len(x) - max(0, late)]
     return data
 
 

@@ -21,7 +21,7 @@ if any(word.endswith("ops.py") for word in sys.orig_argv):
 
 def test_a_quick_run_has_a_row_for_every_backend_and_the_peak(tmp_path):
     file = tmp_path / "rows.jsonl"
-    command = [sys.executable, "-m", "aafast", "bench", "--suite", "ops", "--quick", "--json", str(file)]
+    command = [sys.executable, "-m", "aafast", "bench", "--suite", "ops", "--quick", "--out", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = read(file)

@@ -151,7 +151,7 @@ def bench(*words, **environment):
 
 def test_a_quick_run_from_end_to_end(tmp_path):
     file = tmp_path / "rows.jsonl"
-    words = "--suite solve --task deblur --method robust-lu --quick --without compile --json".split()
+    words = "--suite solve --task deblur --method robust-lu --quick --without compile --out".split()
     done = bench(*words, str(file))
     assert done.returncode == 0, done.stderr
     found = read(file)
@@ -180,7 +180,7 @@ def test_a_red_gate_prints_no_speedup_and_fails(tmp_path):
         "    backends.engine = wrong\n"
     )
     file = tmp_path / "rows.jsonl"
-    words = "--suite solve --task deblur --method robust-lu --quick --without compile --json".split()
+    words = "--suite solve --task deblur --method robust-lu --quick --without compile --out".split()
     done = bench(*words, str(file), PYTHONPATH=str(tmp_path))
     assert done.returncode == 1, done.stderr
     *_, red = read(file)

@@ -71,7 +71,7 @@ def test_every_option_reaches_the_run(line, tmp_path, model, monkeypatch):
 
     def fake(*paths, **options):
         seen.update(options, paths=paths)
-        return types.SimpleNamespace(summary=lambda: "done")
+        return types.SimpleNamespace(summary=lambda: "done", as_dict=dict)
 
     monkeypatch.setattr("aafast.survey.run", fake)
     arguments = "run a b --wavelet w.txt --model m --device cuda:1 --report r --keep-text-header --skip-bad"
@@ -200,7 +200,7 @@ def test_verify_prints_rows_and_fails_when_one_does(rows, code, monkeypatch, tmp
     fake.verify = lambda folder, backend=None: asked.append((folder, backend)) or rows
     monkeypatch.setitem(sys.modules, "aafast.verify", fake)
     target = tmp_path / "rows.json"
-    assert main(["verify", "folder", "--backend", "cpp", "--json", str(target)]) == code
+    assert main(["verify", "folder", "--backend", "cpp", "--out", str(target)]) == code
     assert asked == [("folder", "cpp")]
     text = capsys.readouterr().out
     assert all(row.file in text for row in rows) and ("FAILED" in text) == any(not row.ok for row in rows)
@@ -212,7 +212,7 @@ def test_verify_prints_rows_and_fails_when_one_does(rows, code, monkeypatch, tmp
 def test_demo_passes_its_options_on(monkeypatch):
     seen = {}
     fake = types.ModuleType("aafast.demo")
-    fake.run_demo = lambda out, **options: seen.update(options, out=out)
+    fake.run_demo = lambda out, **options: seen.update(options, out=out) or types.SimpleNamespace(as_dict=dict)
     monkeypatch.setitem(sys.modules, "aafast.demo", fake)
     assert main("demo --out here --seed 3 --traces 80 --quick --no-report --quiet".split()) == 0
     assert seen == {"out": "here", "seed": 3, "traces": 80, "quick": True, "report": False, "progress": False,
@@ -237,7 +237,7 @@ def test_bench_prints_rows_writes_them_and_fails_on_a_red_gate(ok, words, suites
 
     monkeypatch.setattr("aafast.bench.run.run", fake)
     target = tmp_path / "rows.jsonl"
-    options = ["--device", "cpu", "--quick", "--without", "compile", "--json", str(target)]
+    options = ["--device", "cpu", "--quick", "--without", "compile", "--out", str(target)]
     assert main(["bench", *words.split(), *options]) == (0 if ok else 1)
     assert asked["suites"] == suites and asked["quick"] and asked["without"] == ["compile"]
     assert (asked["task"], asked["method"]) == (("deconv", "adaptive-lu") if "--task" in words else (None, None))
@@ -248,7 +248,7 @@ def test_bench_prints_rows_writes_them_and_fails_on_a_red_gate(ok, words, suites
 
 def test_bench_names_the_package_it_lacks_and_the_suite_it_needs(monkeypatch, tmp_path, capsys):
     target = tmp_path / "rows.jsonl"
-    assert main(["bench", "--suite", "ops", "--task", "deconv", "--json", str(target)]) == 2
+    assert main(["bench", "--suite", "ops", "--task", "deconv", "--out", str(target)]) == 2
     assert "--suite ops" in capsys.readouterr().err and not list(tmp_path.iterdir())
     monkeypatch.setitem(sys.modules, "pytest_benchmark", None)
     assert main(["bench"]) == 2

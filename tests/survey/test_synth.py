@@ -40,6 +40,14 @@ def test_the_truth_under_the_wavelet_is_the_data_but_for_noise():
     assert column.max() > 2 * np.median(column), "a fault stands out"
 
 
+def test_traces_may_be_shorter_than_half_the_wavelet():
+    survey = SyntheticSurvey(1, 40, 16, seed=1)
+    x, data, dead = survey.inline(0)
+    predicted = np.stack([np.convolve(trace, survey.wavelet)[25:41] for trace in x.T], 1)
+    error = (data - predicted)[:, ~dead]
+    assert 0.05 < np.sqrt(np.mean(error**2)) / np.sqrt(np.mean(data[:, ~dead] ** 2)) < 0.2
+
+
 def test_sizes_that_make_no_survey_are_refused(tmp_path):
     for size in ((0, 1, 100), (1, 1, 15), (1, 1, 70_000)):
         with pytest.raises(InputError, match="16 to 65535"):
