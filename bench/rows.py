@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import platform
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 
-import aafast
+from aafast.evaluation.rows import Row, facts, read
 
-Row = dict[str, Any]
+__all__ = ["Row", "complaints", "duration", "facts", "line", "quantiles", "read", "table"]
+
 FIELDS = (
     "suite", "task", "method", "backend", "batch", "shape", "iterations", "median_s", "p20_s", "p80_s", "peak_mb",
     "baseline", "speedup", "gate", "device", "versions", "commit",
@@ -28,55 +22,6 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float]:
     """Median, 20th and 80th percentile."""
     p20, median, p80 = np.quantile(np.asarray(seconds), [0.2, 0.5, 0.8])
     return {"median_s": float(median), "p20_s": float(p20), "p80_s": float(p80)}
-
-
-@functools.cache
-def facts(device: str) -> Row:
-    """What a machine's rows share: device, threads, versions, commit."""
-    if torch.device(device).type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = processor()
-    versions = {
-        "aafast": aafast.__version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-    return {
-        "device": torch.device(device).type,
-        "device_name": name,
-        "threads": torch.get_num_threads(),
-        "versions": versions,
-        "commit": commit(),
-    }
-
-
-def processor() -> str:
-    """The processor's name."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
-            names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-@functools.cache
-def commit() -> str | None:
-    """The commit of the checkout that this package is used from, with `+` where files differ; None outside of one."""
-    root = Path(aafast.__file__).resolve().parents[1]
-    if not (root / ".git").exists():
-        return None
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout
-
-    try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", "aafast", "bench", "csrc", "kernels")
-        return git("rev-parse", "--short=12", "HEAD").strip() + ("+" if changed.strip() else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def complaints(row: Row) -> list[str]:
@@ -94,11 +39,6 @@ def complaints(row: Row) -> list[str]:
     if row["median_s"] is not None and not 0 < row["p20_s"] <= row["median_s"] <= row["p80_s"]:
         found.append("quantiles out of order")
     return found
-
-
-def read(path: Path) -> list[Row]:
-    """The rows of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def line(row: Row) -> str:

@@ -1,18 +1,26 @@
-"""Metrics with stated peak, range and scale, and the baselines to stand against."""
+"""Metrics with stated peak, range and scale, classical methods to stand against, and scores of all as rows."""
 
 from .baselines import BaselineSettings, fista, tune, wiener
-from .metrics import compare, correlation, fit_scale, psnr, quality, snr, ssim
+from .images import dark_channel, invert_haze, wiener_image
+from .metrics import compare, correlation, fit_scale, mse, psnr, quality, snr, ssim
+from .scoring import PairSet, evaluate
 
 __all__ = [
     "BaselineSettings",
+    "PairSet",
     "compare",
     "correlation",
+    "dark_channel",
+    "evaluate",
     "fista",
     "fit_scale",
+    "invert_haze",
+    "mse",
     "psnr",
     "quality",
     "snr",
     "ssim",
     "tune",
     "wiener",
+    "wiener_image",
 ]

@@ -27,13 +27,20 @@ def fit_scale(truth: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     return _ratio(_dot(x, e), _dot(e, e), 0.0)
 
 
-def psnr(truth: ArrayLike, estimate: ArrayLike) -> np.ndarray:
-    """Peak signal-to-noise ratio in dB, `10 log10(max|x|^2 / mean (x - e)^2)`: the peak is max |x|.
+def mse(truth: ArrayLike, estimate: ArrayLike) -> np.ndarray:
+    """Mean squared error, `mean (x - e)^2`."""
+    x, e = _pair(truth, estimate)
+    return np.square(x - e).mean(1)
+
+
+def psnr(truth: ArrayLike, estimate: ArrayLike, peak: float | None = None) -> np.ndarray:
+    """Peak signal-to-noise ratio in dB, `10 log10(peak^2 / mean (x - e)^2)`; the peak of None is max |x| of the sample.
 
     A perfect estimate gives inf; a wrong one of a dead truth gives -inf.
     """
     x, e = _pair(truth, estimate)
-    return _decibel(np.abs(x).max(1) ** 2, np.square(x - e).mean(1))
+    highest = np.abs(x).max(1) if peak is None else np.full(len(x), float(peak))
+    return _decibel(highest**2, np.square(x - e).mean(1))
 
 
 def snr(truth: ArrayLike, estimate: ArrayLike) -> np.ndarray:
@@ -59,41 +66,44 @@ def quality(truth: ArrayLike, estimate: ArrayLike) -> np.ndarray:
     return np.where(energy > 0, _decibel(energy, _dot(residual, residual)), 0.0)
 
 
-def ssim(truth: ArrayLike, estimate: ArrayLike, sigma: float = 1.5) -> np.ndarray:
-    """Structural similarity of images with the true range, averaged over all whole windows.
+def ssim(truth: ArrayLike, estimate: ArrayLike, sigma: float = 1.5, span: float | None = None) -> np.ndarray:
+    """Structural similarity of images, averaged over all whole windows and over the channels.
 
     `(2 mx me + C1)(2 cov + C2) / ((mx^2 + me^2 + C1)(vx + ve + C2))` under an 11 x 11 Gaussian window (the
-    largest odd one that fits a smaller image), C1 = (0.01 L)^2, C2 = (0.03 L)^2, L = max x - min x. A
-    constant truth gives 1 if the estimate equals it and 0 otherwise.
+    largest odd one that fits a smaller image), C1 = (0.01 L)^2, C2 = (0.03 L)^2, L the span. Without a span a constant
+    truth gives 1 if the estimate equals it and 0 otherwise.
 
     Args:
-        truth, estimate: [B, T, X] or [B, 1, T, X].
+        truth, estimate: [B, T, X] or [B, C, T, X]; every channel counts by itself.
         sigma: width of the window in pixels.
+        span: the range L of the images, above 0; None: max x - min x of the sample over all its channels.
 
     Returns:
         [B], at most 1.
     """
     flat, other = _pair(truth, estimate)
     shape = np.shape(truth)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[1] != 1):
-        raise InputError(describe("shape for ssim", shape, "[B, T, X] or [B, 1, T, X]",
-                                  "Pass single-channel images"))
-    x, e = (a.reshape(shape[0], *shape[-2:]) for a in (flat, other))
+    if len(shape) not in (3, 4):
+        raise InputError(describe("shape for ssim", shape, "[B, T, X] or [B, C, T, X]", "Pass images"))
+    if span is not None and not span > 0:
+        raise InputError(describe("span for ssim", span, "a range above 0", "Pass 1 for images in 0..1, or None"))
+    x, e = (a.reshape(shape[0], -1, *shape[-2:]) for a in (flat, other))
     kernels = [_gaussian(min(11, n - 1 + n % 2), sigma) for n in shape[-2:]]
 
     def mean(image: np.ndarray) -> np.ndarray:
-        for axis, kernel in zip((1, 2), kernels, strict=True):
-            windows = np.lib.stride_tricks.sliding_window_view(image, len(kernel), axis=axis)
-            image = windows @ kernel
+        for axis, kernel in zip((2, 3), kernels, strict=True):
+            whole = image.shape[axis] - len(kernel) + 1
+            before = (slice(None),) * axis
+            image = sum(weight * image[(*before, slice(k, k + whole))] for k, weight in enumerate(kernel))
         return image
 
-    span = np.ptp(flat, axis=1)[:, None, None]
-    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    ranges = np.ptp(flat, axis=1) if span is None else np.full(len(flat), float(span))
+    c1, c2 = ((share * ranges[:, None, None, None]) ** 2 for share in (0.01, 0.03))
     mx, me = mean(x), mean(e)
     vx, ve, cov = mean(x * x) - mx**2, mean(e * e) - me**2, mean(x * e) - mx * me
     top = (2 * mx * me + c1) * (2 * cov + c2)
-    similarity = _ratio(top, (mx**2 + me**2 + c1) * (vx + ve + c2), 0.0).mean((1, 2))
-    return np.where(span[:, 0, 0] > 0, similarity, (flat == other).all(1).astype(float))
+    similarity = _ratio(top, (mx**2 + me**2 + c1) * (vx + ve + c2), 0.0).mean((1, 2, 3))
+    return np.where(ranges > 0, similarity, (flat == other).all(1).astype(float))
 
 
 def compare(truth: ArrayLike, estimate: ArrayLike, scale: str = "least-squares") -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aafast.errors import InputError
-from aafast.evaluation.metrics import compare, correlation, fit_scale, psnr, quality, snr, ssim
+from aafast.evaluation.metrics import compare, correlation, fit_scale, mse, psnr, quality, snr, ssim
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 20, 15))
@@ -72,6 +72,29 @@ def test_ssim_agrees_with_a_loop_over_windows(shape):
     assert np.array_equal(ssim(x, e), ssim(x[:, None], e[:, None]))
 
 
+def test_ssim_of_colours_is_the_mean_over_channels_with_one_span():
+    rng = np.random.default_rng(2)
+    x, e = rng.random((2, 3, 16, 14)), rng.random((2, 3, 16, 14))
+    each = np.mean([ssim(x[:, c], e[:, c], span=1.0) for c in range(3)], axis=0)
+    assert np.allclose(ssim(x, e, span=1.0), each, rtol=1e-12)
+    spans = np.ptp(x.reshape(2, -1), axis=1)
+    one = [np.mean([ssim(x[i:i + 1, c], e[i:i + 1, c], span=spans[i])[0] for c in range(3)]) for i in range(2)]
+    assert np.allclose(ssim(x, e), one, rtol=1e-12) and not np.allclose(ssim(x, e), each)
+
+
+def test_a_constant_truth_has_a_ssim_where_the_span_is_given():
+    flat = np.full((1, 3, 12, 12), 0.5)
+    assert ssim(flat, flat, span=1.0)[0] == pytest.approx(1.0)
+    assert 0.9 < ssim(flat, flat + 0.1, span=1.0)[0] < 1.0 and ssim(flat, flat + 0.1)[0] == 0
+
+
+def test_the_peak_may_be_stated():
+    x = np.full((2, 10), 0.25)
+    assert psnr(x, x + 0.1, peak=1.0) == pytest.approx(20.0)
+    assert psnr(x, x + 0.1) == pytest.approx(20.0 + 20 * np.log10(0.25))
+    assert mse(x, x + 0.1) == pytest.approx(0.01)
+
+
 def test_ssim_of_itself_is_one_and_falls_with_noise():
     one = ssim(X, X)
     assert np.allclose(one, 1.0, atol=1e-12)
@@ -127,7 +150,8 @@ def test_tensors_and_low_precision_are_accepted():
     lambda: psnr(np.zeros((0, 4)), np.zeros((0, 4))),
     lambda: snr(X + 1j, E),
     lambda: ssim(X.reshape(4, -1), E.reshape(4, -1)),
-    lambda: ssim(X.reshape(1, 4, 20, 15), E.reshape(1, 4, 20, 15)),
+    lambda: ssim(X.reshape(1, 1, 4, 20, 15), E.reshape(1, 1, 4, 20, 15)),
+    lambda: ssim(X, E, span=0.0),
     lambda: compare(X, E, "best"),
 ])
 def test_bad_arguments_are_refused(call):

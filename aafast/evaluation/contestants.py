@@ -1,0 +1,152 @@
+"""What an evaluation compares: models in their variants and classical methods, behind one call."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..adaptive import Model
+from ..errors import InputError, describe
+from ..physics import ForwardModel, WaveletConvolution
+from ..solvers import Solution
+from ..tasks import load
+from ..tasks.checkpoint import CARD, WEIGHTS, shipped
+from .classical import CLASSICAL, Classical
+
+_SEED = re.compile(r"seed-(\d+)")
+
+
+class Estimate(NamedTuple):
+    """What a contestant gave for a batch: x [B, C, H, W], seconds of it all, iterations [B] or None, the corrected
+    forward model or None, and what computed it."""
+
+    x: Tensor
+    seconds: float
+    iterations: Tensor | None = None
+    operator: ForwardModel | None = None
+    backend: str = "-"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of an evaluation and its origin.
+
+    label: what its rows are called by. training_seed: None where it is not known. weights: the first 12 hexadecimal
+    digits of the SHA-256 of its weights file, "-" for a model that was handed over in memory.
+    """
+
+    label: str
+    model: Model
+    training_seed: int | None = None
+    weights: str = "-"
+
+    @classmethod
+    def of(cls, given: str | Path | Model | Entry, device: str = "cpu") -> Entry:
+        """The entry of a model, of a shipped name, or of a folder, where MODELS/TASK/LABEL/seed-S gives label and seed.
+
+        Another folder is called by its method, with the seed of its card. Raises CheckpointError or BackendError.
+        """
+        if isinstance(given, Entry):
+            return given
+        if isinstance(given, Model):
+            return cls(given.config.method, given.to(device))
+        model = load(given, device)
+        folder = shipped().get(str(given), Path(given))
+        folder = folder.parent if folder.suffix == ".safetensors" else folder
+        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
+        found = _SEED.fullmatch(folder.resolve().name)
+        if found:
+            return cls(folder.resolve().parent.name, model, int(found[1]), digest)
+        plan = json.loads((folder / CARD).read_text(encoding="utf-8")).get("plan")
+        seed = plan.get("seed") if isinstance(plan, dict) else None
+        label = str(given) if str(given) in shipped() else model.config.method
+        return cls(label, model, seed if isinstance(seed, int) else None, digest)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One line of an evaluation: `solve(y, A0)` with what its rows say of it.
+
+    method: of the model's settings, or the classical method's name. takes_operator: whether A0 matters to it.
+    """
+
+    label: str
+    method: str
+    variant: str = "-"
+    training_seed: int | None = None
+    weights: str = "-"
+    takes_operator: bool = True
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def facts(self) -> dict[str, Any]:
+        """Its fields of a row."""
+        return {name: getattr(self, name) for name in ("label", "method", "variant", "training_seed", "weights")}
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Estimate:
+        """x from y with the forward model that is told."""
+        raise InputError(describe("contestant", type(self).__name__, "a model or a classical method", "Use one"))
+
+
+@dataclass(frozen=True)
+class ModelContestant(Contestant):
+    """A variant of a model."""
+
+    model: Model | None = None
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Estimate:
+        with torch.no_grad(), _clock(y.device) as clock:
+            solution = self.model(y, A0)
+        operator = estimated(solution, self.model.config.calibration != "none")
+        return Estimate(solution.x, clock.seconds, solution.iterations, operator, solution.backend)
+
+
+@dataclass(frozen=True)
+class ClassicalContestant(Contestant):
+    """A classical method with parameters chosen on other pairs."""
+
+    classical: Classical | None = None
+
+    def solve(self, y: Tensor, A0: ForwardModel) -> Estimate:
+        with _clock(y.device) as clock:
+            x = self.classical.apply(y, A0, **self.parameters)
+        return Estimate(x, clock.seconds)
+
+
+def estimated(solution: Solution, calibrated: bool) -> ForwardModel | None:
+    """The forward model that a solve corrected, or None where it corrected none that can be shown."""
+    if solution.wavelet is not None:
+        return WaveletConvolution.unchecked(solution.wavelet.detach())
+    return solution.operator if calibrated else None
+
+
+def split_names(given: Any) -> tuple[list[Any], list[str]]:
+    """Models and classical methods among what was asked for: a name of the latter is never a model's."""
+    names = {name for _, name in CLASSICAL}
+    return [g for g in given if not (isinstance(g, str) and g in names)], [g for g in given if g in names]
+
+
+class _clock:
+    """Seconds between enter and exit, the device's work included."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.seconds = device, 0.0
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def __enter__(self) -> _clock:
+        self.begin = self._now()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.seconds = self._now() - self.begin
