@@ -41,13 +41,12 @@ def test_import_is_lean(module):
     assert run(code).strip() == "[]"
 
 
-def test_import_is_quick_beside_torch():
-    code = (
-        "import time, torch, numpy; start = time.process_time()\n"
-        "import aafast\n"
-        "print(time.process_time() - start)"
-    )
-    assert min(float(run(code)) for _ in range(3)) < 0.5
+def test_import_takes_less_than_three_tenths_of_a_second_over_torch():
+    """Processor seconds of a whole import with and without the package, taken in turns, the best of each."""
+    code = "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
+    rounds = [[float(run(code.format(names))) for names in ("torch, numpy", "aafast")] for _ in range(3)]
+    bare, ours = map(min, zip(*rounds, strict=True))
+    assert bare > 0.05 and ours - bare < 0.3, (bare, ours)
 
 
 def test_import_touches_no_gpu():
