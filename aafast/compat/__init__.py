@@ -1,0 +1,1 @@
+"""Faces towards other packages and scripts; each is a module of its own, imported by name."""
