@@ -6,45 +6,49 @@ from functools import lru_cache
 
 import numpy as np
 
+from .images import random_crop
 from .leaves import dead_leaves
-from .scenes import dead_leaves_scene
+from .scenes import Scene, dead_leaves_scene
 from .splits import generator
 
-_PAINTERS = {"leaves": lambda rng, *size: (dead_leaves(rng, *size),), "scene": dead_leaves_scene}
-# Smallest canvas (H, W) and the rim left around a crop to move in.
-_SIZES = {"leaves": ((256, 256), 32), "scene": ((144, 288), 16)}
+# Smallest canvas (H, W), the rim left around a crop to move in, and what paints it.
+_KINDS = {
+    "leaves": ((256, 256), 32, lambda *arguments: (dead_leaves(*arguments),)),
+    "scene": ((144, 288), 16, dead_leaves_scene),
+}
 # Neighbouring pairs come from this many canvases in turn, so that a batch is not all of one.
 POOL = 8
 # How often each pixel of a canvas is used on average; every test pair has a canvas to itself.
 _USE = {"train": 6.0, "valid": 2.0, "test": 0.0}
 
 
-def crop(
-    kind: str, rng: np.random.Generator, shape: tuple[int, int], seed: int, split: str, index: int
-) -> tuple[np.ndarray, ...]:
-    """Cut what pair `index` of a split sees out of its canvas, at a random place.
+def generated_image(rng: np.random.Generator, shape: tuple[int, int], seed: int, split: str, index: int) -> np.ndarray:
+    """What pair `index` of a split sees: [3, H, W] float32 in 0..1, dead leaves with their channels in any order.
 
     Args:
-        kind: "leaves" for an image, "scene" for an image and its depth.
-        rng: of the pair; draws the place.
+        rng: of the pair; draws place, mirroring and order.
         shape: (H, W) of the crop in pixels.
         seed, split, index: of the pair; canvases of different splits or seeds share no random number.
-
-    Returns:
-        Image [3, H, W] float32 in 0..1 and, of a scene, depth [H, W] float32; views that cannot be written to.
     """
-    (smallest_height, smallest_width), rim = _SIZES[kind]
-    height, width = max(smallest_height, shape[0] + rim), max(smallest_width, shape[1] + rim)
+    (image,) = random_crop(rng, _canvas_of("leaves", shape, seed, split, index), shape, mirror=True)
+    return image[rng.permutation(3)]
+
+
+def generated_scene(rng: np.random.Generator, shape: tuple[int, int], seed: int, split: str, index: int) -> Scene:
+    """What pair `index` of a split sees of a dead-leaves scene; arguments as in `generated_image`."""
+    return Scene(*random_crop(rng, _canvas_of("scene", shape, seed, split, index), shape, mirror=True))
+
+
+def _canvas_of(kind: str, shape: tuple[int, int], seed: int, split: str, index: int) -> tuple[np.ndarray, ...]:
+    smallest, rim, _ = _KINDS[kind]
+    height, width = (max(least, side + rim) for least, side in zip(smallest, shape, strict=True))
     uses = max(1, int(_USE[split] * height * width / (shape[0] * shape[1])))
-    number = index // (POOL * uses) * POOL + index % POOL
-    canvas = _canvas(kind, seed, split, number, height, width)
-    top, left = int(rng.integers(height - shape[0] + 1)), int(rng.integers(width - shape[1] + 1))
-    return tuple(part[..., top : top + shape[0], left : left + shape[1]] for part in canvas)
+    return _canvas(kind, seed, split, index // (POOL * uses) * POOL + index % POOL, height, width)
 
 
 @lru_cache(maxsize=4 * POOL)
 def _canvas(kind: str, seed: int, split: str, number: int, height: int, width: int) -> tuple[np.ndarray, ...]:
-    canvas = _PAINTERS[kind](generator(seed, split, number, "image"), height, width)
+    canvas = _KINDS[kind][2](generator(seed, split, number, "image"), height, width)
     for part in canvas:
         part.flags.writeable = False
     return canvas

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +48,7 @@ def seismic_pairs(
     start: int = 0,
     surround: bool = False,
     split: str | None = None,
+    sections: Sequence[Callable[[np.random.Generator, int, int], np.ndarray]] = (reflectivity_section,),
 ) -> SeismicBatch:
     """Draw seismic pairs; pair i depends on (seed, split, start + i) alone, never on the size of the batch.
 
@@ -65,6 +66,7 @@ def seismic_pairs(
         surround: False: nothing reflects outside the patch, so `y = w_true * x` is exact but for the noise.
             True: layers go on above and below, as in a patch cut from a survey, and their wavelets leak in.
         split: "train", "valid" or "test", which share no pair; None draws from a stream beside them.
+        sections: what draws reflectivity [T, X] from (rng, samples, traces), each for every n-th pair.
 
     Returns:
         SeismicBatch on the CPU.
@@ -77,7 +79,7 @@ def seismic_pairs(
     pairs = []
     for index in range(start, start + batch):
         rng = np.random.default_rng([seed, index]) if split is None else generator(seed, split, index)
-        pairs.append(_pair(rng, shape, level, snr_db, taps, surround))
+        pairs.append(_pair(rng, shape, level, snr_db, taps, surround, sections[index % len(sections)]))
     parts = (torch.from_numpy(np.stack(part)).to(dtype) for part in zip(*pairs, strict=True))
     x, y, w_true, w_nominal, snr = parts
     return SeismicBatch(x[:, None], y[:, None], w_true, w_nominal, snr)
@@ -118,12 +120,13 @@ def _pair(
     snr_db: tuple[float, float],
     taps: int,
     surround: bool,
+    section: Callable[[np.random.Generator, int, int], np.ndarray],
 ) -> tuple[np.ndarray, ...]:
     true, nominal = draw_wavelets(rng, level)
     wavelet = true.sample(taps)
     samples, traces = shape
     halo = taps // 2 if surround else 0
-    reflectivity = reflectivity_section(rng, samples + 2 * halo, traces)
+    reflectivity = section(rng, samples + 2 * halo, traces)
     core = slice(halo, halo + samples)
     data = convolve_time(reflectivity, wavelet)[core]
     amplitude = float(np.exp(rng.uniform(np.log(0.5), np.log(2.0))))

@@ -15,6 +15,8 @@ Lateral coherence costs one table look-up per point, so a 128 x 64 section takes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from aafast.errors import InputError, describe
@@ -77,6 +79,7 @@ def reflectivity_section(
     faults: int | None = None,
     unconformity: bool | None = None,
     dip: float | None = None,
+    column: Callable[[np.random.Generator, int], np.ndarray] | None = None,
 ) -> np.ndarray:
     """Draw a reflectivity section with dip, folds, growth, faults of varying throw and lateral change.
 
@@ -90,6 +93,7 @@ def reflectivity_section(
         faults: number of faults; None draws a Poisson number, 0.8 per 64 traces on average.
         unconformity: whether a younger, flatter unit covers the section; None draws it with chance 0.2.
         dip: regional dip in samples per trace; None draws it from N(0, 0.2) within +-0.7.
+        column: what draws the two columns, as `reflectivity_column`, which is None.
 
     Returns:
         [T, X] float32, dimensionless reflection coefficients with std near 0.038.
@@ -120,8 +124,9 @@ def reflectivity_section(
     position = tau * OVER
     cell = position.astype(np.int64)
     position -= cell
-    section = _lookup(reflectivity_column(rng, length), cell, position) * np.cos(mix)
-    section += _lookup(reflectivity_column(rng, length), cell, position) * np.sin(mix)
+    column = reflectivity_column if column is None else column
+    section = _lookup(column(rng, length), cell, position) * np.cos(mix)
+    section += _lookup(column(rng, length), cell, position) * np.sin(mix)
     return section.astype(np.float32)
 
 

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .leaves import OVER, Leaves, bend, colour, paint, palette, power_law_radii, random_leaves, shrink
 
 # Depth of the nearest leaf; the background lies at 1, the unit of all depths.
 NEAREST = 0.1
+
+
+class Scene(NamedTuple):
+    """An image and how far away what it shows is.
+
+    Attributes:
+        image: [3, H, W] float32 in 0..1.
+        depth: [H, W] float32.
+        foggy: photograph of the scene in fog [3, H, W] float32 in 0..1, where there is one.
+        beta: density of that fog, in the unit of 1 / depth.
+        airlight: colour of that fog [3] in the unit of the image.
+    """
+
+    image: np.ndarray
+    depth: np.ndarray
+    foggy: np.ndarray | None = None
+    beta: float = 0.0
+    airlight: np.ndarray | None = None
 
 
 def dead_leaves_scene(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -29,8 +49,9 @@ def dead_leaves_scene(rng: np.random.Generator, height: int, width: int) -> tupl
     plain = nearest_ground * (shape[0] - horizon)  # depth times rows below the horizon
     flat, flat_depth = _lying(rng, shape, horizon, plain)
     upright, upright_depth = _standing(rng, shape, horizon, plain)
-    leaves = Leaves(*(np.concatenate([getattr(part, name) for part in (flat, upright)])
-                      for name in Leaves.__dataclass_fields__))
+    leaves = Leaves(
+        *(np.concatenate([getattr(part, name) for part in (flat, upright)]) for name in Leaves.__dataclass_fields__)
+    )
     depth = np.concatenate([flat_depth, upright_depth])
     on_ground = np.arange(len(depth)) < len(flat_depth)
     order = np.argsort(-depth, kind="stable")
@@ -48,9 +69,7 @@ def dead_leaves_scene(rng: np.random.Generator, height: int, width: int) -> tupl
     return image, np.where(own > 0, own, ground).astype(np.float32)
 
 
-def _lying(
-    rng: np.random.Generator, shape: tuple[int, int], horizon: float, plain: float
-) -> tuple[Leaves, np.ndarray]:
+def _lying(rng: np.random.Generator, shape: tuple[int, int], horizon: float, plain: float) -> tuple[Leaves, np.ndarray]:
     """Leaves that lie on the ground, foreshortened, and the depths [N] of their centres."""
     area = (int(shape[0] - horizon), shape[1])
     radius = power_law_radii(rng, area, smallest=3.0, largest=0.5 * area[0], coverage=1.2)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InputError, describe
 from ..physics import ForwardModel
 
 
@@ -30,3 +33,28 @@ class TaskBatch(NamedTuple):
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskBatch:
         """The batch and its forward models on `device` and of `dtype`."""
         return TaskBatch(*(part.to(device=device, dtype=dtype) for part in self))
+
+
+def stack(parts: Sequence[np.ndarray | float]) -> Tensor:
+    """Arrays or numbers of each pair as one tensor [B, ...] float32."""
+    return torch.from_numpy(np.stack(parts).astype(np.float32, copy=False))
+
+
+def snr_db(clean: np.ndarray, error: np.ndarray) -> float:
+    """10 log10(energy of the first / energy of the second) in dB, infinite where the second is zero."""
+    signal, noise = (float(np.square(part, dtype=np.float64).sum()) for part in (clean, error))
+    return 10 * float(np.log10(signal / noise)) if noise > 0 else float("inf")
+
+
+def check_range(name: str, limits: tuple[float, float], above_zero: bool = False) -> None:
+    """Raise InputError unless `limits` are two finite numbers in order, not below 0 or, where asked, above it."""
+    low, high = limits
+    if not (0 <= low <= high < float("inf")) or (above_zero and low == 0):
+        raise InputError(
+            describe(
+                f"range of {name}",
+                tuple(limits),
+                f"(low, high) with {'0 < low' if above_zero else '0 <= low'} <= high",
+                "Pass the smallest and the largest value",
+            )
+        )

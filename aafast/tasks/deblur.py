@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..data import canvases
+from ..data.canvases import generated_image
+from ..data.folders import open_images
 from ..data.mismatch import BLUR_LEVELS, BlurMismatch, mismatch_level
+from ..data.photographs import photograph
 from ..data.splits import generator
 from ..physics import GaussianBlur, gaussian_kernel
-from .batch import TaskBatch
+from .batch import TaskBatch, check_range, snr_db, stack
 
 IMAGE_CHANNELS = 3
 DEPTH = 5
@@ -24,7 +29,8 @@ FIXED_POINT: dict[str, Any] = {}
 
 SHAPE = (110, 88)
 KERNEL = 13
-_HALO = KERNEL // 2
+# What lies this far outside an image leaks in at its borders.
+HALO = KERNEL // 2
 
 
 def draw(
@@ -34,48 +40,51 @@ def draw(
     mismatch: str | BlurMismatch,
     start: int,
     split: str,
-    source: str,
+    source: str | os.PathLike[str],
     sigma: tuple[float, float] = (0.8, 2.4),
     noise: tuple[float, float] = (0.002, 0.02),
 ) -> TaskBatch:
     """Pairs `y = k * x + noise`, k a Gaussian of 13 x 13 pixels; what lies around the image leaks in at its borders.
 
-    sigma: range of the true standard deviation of k in pixels, log-uniform. noise: range of the standard deviation
-    of the white noise, uniform, in the unit of x, which lies in 0..1. The others as in `draw_pairs`.
+    source: "generated" (dead leaves), "photographs" (split test), or a folder with CelebA or your own images. sigma:
+    range of the true standard deviation of k in pixels, log-uniform. noise: range of the standard deviation of the
+    white noise, uniform, in the unit of x, which lies in 0..1. The others as in `draw_pairs`.
     """
     level = mismatch_level(mismatch, BLUR_LEVELS)
+    check_range("sigma", sigma, above_zero=True)
+    check_range("noise", noise)
+    images = _images(source)
+    wide = (shape[0] + 2 * HALO, shape[1] + 2 * HALO)
     rows = []
     for index in range(start, start + batch):
         rng = generator(seed, split, index)
         width = float(np.exp(rng.uniform(*np.log(sigma))))
-        nominal = width * (1 + level.draw(rng))
-        spread = rng.uniform(*noise)
-        grain = rng.standard_normal((3, *shape), np.float32)
-        wide = (shape[0] + 2 * _HALO, shape[1] + 2 * _HALO)
-        (image,) = canvases.crop("leaves", rng, wide, seed, split, index)
-        image = _turn(rng, image)
+        told = width * (1 + level.draw(rng))
+        error = np.float32(rng.uniform(*noise)) * rng.standard_normal((3, *shape), np.float32)
+        image = images(rng, wide, seed, split, index)
         clean = _blur(image, width)
-        error = np.float32(spread) * grain
-        snr = 10 * np.log10((clean**2).sum(dtype=np.float64) / (error**2).sum(dtype=np.float64))
-        rows.append((image[:, _HALO:-_HALO, _HALO:-_HALO], clean + error, width, nominal, snr))
-    x, y, widths, nominals, snr = zip(*rows, strict=True)
-    models = [GaussianBlur(torch.stack([gaussian_kernel(KERNEL, s**2) for s in sigmas])[:, None])
-              for sigmas in (nominals, widths)]
-    return TaskBatch(torch.from_numpy(np.stack(x)), torch.from_numpy(np.stack(y)), *models,
-                     torch.tensor(snr, dtype=torch.float32))
+        rows.append((image[:, HALO:-HALO, HALO:-HALO], clean + error, told, width, snr_db(clean, error)))
+    x, y, told, widths, snr = zip(*rows, strict=True)
+    return TaskBatch(stack(x), stack(y), blurs(told), blurs(widths), torch.tensor(snr, dtype=torch.float32))
 
 
-def _turn(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Mirror an image left to right or not, and put its channels in any order."""
-    mirrored = rng.random() < 0.5
-    return image[rng.permutation(3)][..., :: -1 if mirrored else 1]
+def blurs(sigmas: Sequence[float]) -> GaussianBlur:
+    """One blur per sample, of the given standard deviations in pixels."""
+    return GaussianBlur(torch.stack([gaussian_kernel(KERNEL, sigma**2) for sigma in sigmas])[:, None])
+
+
+def _images(source: str | os.PathLike[str]) -> Callable[..., np.ndarray]:
+    if source == "generated":
+        return generated_image
+    if source == "photographs":
+        return photograph
+    return open_images(Path(source), (SHAPE[0] + 2 * HALO, SHAPE[1] + 2 * HALO))
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Blur [3, H + 12, W + 12] to [3, H, W], each output pixel from its whole neighbourhood."""
-    kernel = gaussian_kernel(KERNEL, sigma**2, torch.float64).sum(0).numpy().astype(np.float32)
+    line = gaussian_kernel(KERNEL, sigma**2, torch.float64).sum(0).numpy().astype(np.float32)
     for axis in (1, 2):
-        size = image.shape[axis] - 2 * _HALO
-        parts = (k * image.take(range(i, i + size), axis) for i, k in enumerate(kernel))
-        image = sum(parts)
+        size = image.shape[axis] - 2 * HALO
+        image = sum(weight * image.take(range(i, i + size), axis) for i, weight in enumerate(line))
     return image

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 from ..data import Mismatch, seismic_pairs
+from ..data.sections import open_sections
+from ..errors import InputError, describe
 from ..physics import WaveletConvolution
 from .batch import TaskBatch
 
@@ -26,15 +30,28 @@ def draw(
     mismatch: str | Mismatch,
     start: int,
     split: str,
-    source: str,
+    source: str | os.PathLike[str],
     snr_db: tuple[float, float] = (5.0, 30.0),
     taps: int = 51,
 ) -> TaskBatch:
     """Pairs `y = w * x + noise` cut from a larger section, whose layers above and below leak in.
 
-    snr_db: range of the signal-to-noise ratio in dB, uniform. taps: length of the wavelets, odd. The others as in
-    `draw_pairs`.
+    source: "generated", or a folder or file of wells or models (`aafast.data.sections.open_sections`), for the split
+    test. snr_db: range of the signal-to-noise ratio in dB, uniform. taps: length of the wavelets, odd. The others as
+    in `draw_pairs`.
     """
-    pairs = seismic_pairs(batch, shape, seed, mismatch, snr_db, taps, start=start, surround=True, split=split)
-    return TaskBatch(pairs.x, pairs.y, WaveletConvolution(pairs.w_nominal), WaveletConvolution(pairs.w_true),
-                     pairs.snr)
+    options: dict[str, Any] = {"start": start, "surround": True, "split": split}
+    if source != "generated":
+        if split != "test":
+            raise InputError(
+                describe(
+                    f"split {split!r} of {source}",
+                    "wells or models, a handful of test sections",
+                    'split "test"',
+                    'Train and validate on source "generated"',
+                )
+            )
+        options["sections"] = open_sections(Path(source))
+    pairs = seismic_pairs(batch, shape, seed, mismatch, snr_db, taps, **options)
+    nominal, true = WaveletConvolution(pairs.w_nominal), WaveletConvolution(pairs.w_true)
+    return TaskBatch(pairs.x, pairs.y, nominal, true, pairs.snr)

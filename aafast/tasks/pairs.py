@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,7 +26,7 @@ def draw_pairs(
     mismatch: Any = "in",
     start: int = 0,
     split: str = "train",
-    source: str = "generated",
+    source: str | os.PathLike[str] = "generated",
     **options: Any,
 ) -> TaskBatch:
     """Draw pairs of a task; pair i depends on (seed, start + i, split) alone, never on the size of the batch.
@@ -39,14 +41,19 @@ def draw_pairs(
         mismatch: "none", "in", "out", "beyond", or a Mismatch, BlurMismatch or HazeMismatch of aafast.data.
         start: index of the first pair.
         split: "train", "valid" or "test", which share no image.
-        source: "generated".
-        options: of the task, see its `draw`: deconv snr_db, taps; deblur sigma, noise; defog beta, noise, nominal.
+        source: "generated"; "photographs", scikit-image's test images (deblur, defog; split test); or a folder with
+            CelebA or your own images (deblur), Cityscapes (defog), wells or models (deconv; split test). docs/data.md
+            says how they are laid out.
+        options: of the task, see its `draw`: deconv snr_db, taps; deblur sigma, noise; defog beta, noise, nominal,
+            fog.
 
     Returns:
         TaskBatch on the CPU.
 
     Raises:
         InputError: an argument is out of range.
+        FileError: the source, or a part of it, is missing; says what to download and where to put it.
+        FormatError: a file of the source is damaged or does not fit the others.
     """
     module = TASKS[check_choice("task", task, tuple(TASKS))]
     check_choice("split", split, tuple(SPLITS))
@@ -62,6 +69,10 @@ def draw_pairs(
         )
     if seed < 0 or start < 0:
         raise InputError(describe("seed and start", (seed, start), "0 or more", "Pass non-negative integers"))
+    known = set(inspect.signature(module.draw).parameters) - set(inspect.signature(draw_pairs).parameters)
+    if not known.issuperset(options):
+        unknown = ", ".join(sorted(set(options) - known))
+        raise InputError(describe(f"options of {task}", unknown, ", ".join(sorted(known)), "Correct the name"))
     return module.draw(batch, shape, seed, mismatch, start, split, source, **options)
 
 
