@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from ._answer import Answer
 from ._options import positive
 
 _LEVELS = ("none", "in", "out", "beyond")
@@ -15,8 +16,8 @@ def register(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         help="score models and classical methods on test pairs whose truth is known",
         description="Score models, their variants and classical methods on the same test pairs: PSNR, SSIM, "
-        "correlation, seconds, iterations, and how near the corrected forward model comes to the true one. A line per "
-        "row on stderr; --out writes the rows, one JSON object a line.",
+        "correlation, seconds, iterations, and how near the corrected forward model comes to the true one, in "
+        "one line per row. --out writes all figures, one JSON object a line, for `aafast tables`.",
     )
     parser.add_argument(
         "models", nargs="+", metavar="MODEL",
@@ -56,9 +57,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
-    """Call `aafast.evaluation.evaluate` and write its rows."""
-    import sys
+def command(arguments: argparse.Namespace) -> Answer:
+    """Call `aafast.evaluation.evaluate`, print a line per row, and write the rows."""
     from pathlib import Path
 
     import torch
@@ -75,13 +75,13 @@ def command(arguments: argparse.Namespace) -> int:
         told=_names(arguments.told),
         variants=_names(arguments.variants),
         device=arguments.device,
-        say=lambda text: print(text, file=sys.stderr, flush=True),
+        say=lambda text: print(text, flush=True),
         **{name: getattr(arguments, name) for name in ("split", "source", "pairs", "batch", "seed")},
     )
     found = list(rows)
     if arguments.out:
         write(Path(arguments.out), found)
-    return 0
+    return Answer({"rows": found})
 
 
 def _names(text: str) -> tuple[str, ...]:

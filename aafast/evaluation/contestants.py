@@ -25,22 +25,28 @@ _SEED = re.compile(r"seed-(\d+)")
 
 
 class Estimate(NamedTuple):
-    """What a contestant gave for a batch: x [B, C, H, W], seconds of it all, iterations [B] or None, the corrected
-    forward model or None, and what computed it."""
+    """What a contestant gave for a batch: x [B, C, H, W], seconds of it all, iterations and status [B] or None, the
+    corrected forward model or None, and what computed it."""
 
     x: Tensor
     seconds: float
     iterations: Tensor | None = None
+    status: Tensor | None = None
     operator: ForwardModel | None = None
     backend: str = "-"
+
+
+def digest(folder: Path) -> str:
+    """What tells a model's weights from others: the first 12 hexadecimal digits of the SHA-256 of their file."""
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Entry:
     """A model of an evaluation and its origin.
 
-    label: what its rows are called by. training_seed: None where it is not known. weights: the first 12 hexadecimal
-    digits of the SHA-256 of its weights file, "-" for a model that was handed over in memory.
+    label: what its rows are called by. training_seed: None where it is not known. weights: `digest` of its folder,
+    "-" for a model that was handed over in memory.
     """
 
     label: str
@@ -61,14 +67,14 @@ class Entry:
         model = load(given, device)
         folder = shipped().get(str(given), Path(given))
         folder = folder.parent if folder.suffix == ".safetensors" else folder
-        digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
-        found = _SEED.fullmatch(folder.resolve().name)
+        weights = digest(folder)
+        found = _SEED.fullmatch(folder.absolute().name)
         if found:
-            return cls(folder.resolve().parent.name, model, int(found[1]), digest)
+            return cls(folder.absolute().parent.name, model, int(found[1]), weights)
         plan = json.loads((folder / CARD).read_text(encoding="utf-8")).get("plan")
         seed = plan.get("seed") if isinstance(plan, dict) else None
         label = str(given) if str(given) in shipped() else model.config.method
-        return cls(label, model, seed if isinstance(seed, int) else None, digest)
+        return cls(label, model, seed if isinstance(seed, int) else None, weights)
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class ModelContestant(Contestant):
         with torch.no_grad(), _clock(y.device) as clock:
             solution = self.model(y, A0)
         operator = estimated(solution, self.model.config.calibration != "none")
-        return Estimate(solution.x, clock.seconds, solution.iterations, operator, solution.backend)
+        return Estimate(solution.x, clock.seconds, solution.iterations, solution.status, operator, solution.backend)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,11 @@ SUMMARY = ("mean", "sd", "se")
 # What tells rows apart: two rows that agree in all of it answer the same question.
 KEY = (
     "kind", "task", "label", "variant", "training_seed", "weights", "told", "mismatch", "split", "source", "seed",
-    "pairs",
+    "pairs", "shape", "figure", "length",
 )  # fmt: skip
+# Images are scored against their range 0..1; signed reflectivity against its own.
+PEAK: dict[str, float | None] = {"deconv": None, "deblur": 1.0, "defog": 1.0}
+_PEAK_WORDS = {None: ("max |x| of each pair", "max x - min x of each pair"), 1.0: ("1", "1, images in 0..1")}
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -79,6 +82,11 @@ def commit() -> str | None:
         return None
 
 
+def peak_words(task: str) -> tuple[str, str]:
+    """The peak of a task's PSNR and the span of its SSIM, in words."""
+    return _PEAK_WORDS[PEAK[task]]
+
+
 def summary(values: Iterable[float]) -> dict[str, float | int]:
     """Mean, standard deviation over the values (n - 1) and standard error of the mean."""
     found = np.asarray(list(values), np.float64)
@@ -110,7 +118,7 @@ def complaints(row: Row) -> list[str]:
 
 def key(row: Row) -> tuple[Any, ...]:
     """What tells a row from others."""
-    return tuple(row.get(name) for name in KEY)
+    return tuple(tuple(v) if isinstance(v, list) else v for v in map(row.get, KEY))
 
 
 def read(path: Path) -> list[Row]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +15,18 @@ import torch
 from ..adaptive import Model
 from ..checks import check_choice, check_device
 from ..errors import InputError, describe
+from ..physics import ForwardModel
+from ..solvers import Status
 from ..tasks import TASKS, TaskBatch, draw_pairs
 from .classical import Truths, classical
 from .contestants import ClassicalContestant, Contestant, Entry, Estimate, ModelContestant, split_names
 from .metrics import correlation, psnr, quality, snr, ssim
 from .operators import MEASURES, distribution, nearness
-from .rows import SUITE, Row, facts, key, summary
-from .variants import AS_SAVED, applies, variant
+from .rows import PEAK, SUITE, Row, facts, key, peak_words, summary
+from .variants import AS_SAVED, VARIANTS, applies, variant
 
 LEVELS = ("none", "in", "out", "beyond")
 TOLD = ("nominal", "true")
-# Images are scored against their range 0..1; signed reflectivity against its own.
-PEAK: dict[str, float | None] = {"deconv": None, "deblur": 1.0, "defog": 1.0}
-_PEAK_WORDS = {None: ("max |x| of each pair", "max x - min x of each pair"), 1.0: ("1", "1, images in 0..1")}
 EXAMPLES = 8  # pairs of the valid split that a classical method's parameters are chosen on
 _DIGITS = 6  # significant ones of numbers per pair
 
@@ -80,8 +81,9 @@ def evaluate(
     """Score models, their variants and classical methods on the same pairs; rows come as they are made.
 
     Per row, over pairs: mean, standard deviation and standard error of PSNR and SSIM (their peak and range stated in
-    the row), of the correlation, and for deconv of the signal-to-error ratio; seconds and iterations per pair; and how
-    near the told and the corrected forward model are to the true one (`operators.nearness`).
+    the row), of the correlation, and for deconv of the signal-to-error ratio; seconds and iterations per pair, and how
+    many solves diverged (they return their last finite point); and how near the told and the corrected forward model
+    are to the true one (`operators.nearness`).
 
     Args:
         models: shipped names, folders, models, or names of classical methods: data (the measurement itself), wiener
@@ -102,12 +104,13 @@ def evaluate(
         InputError, CheckpointError, FileError, BackendError: what was asked for does not fit.
     """
     device = str(check_device(device))
-    for name in told:
-        check_choice("forward model that is told", name, TOLD)
+    for what, names, known in (("forward model that is told", told, TOLD), ("variant", variants, VARIANTS)):
+        for name in names:
+            check_choice(what, name, known)
     given, names = split_names(models)
     entries = [Entry.of(model, device) for model in given]
     task = _task(entries, names, task)
-    contestants = [_contestant(entry, name) for entry in entries for name in variants
+    contestants = [contestant_of(entry, name) for entry in entries for name in variants
                    if applies(name, entry.model.config)]  # fmt: skip
     if not contestants and not names:
         raise InputError(describe("contestants", f"no model that {', '.join(variants)} applies to",
@@ -125,7 +128,8 @@ def _task(entries: Sequence[Entry], names: Sequence[str], task: str | None) -> s
     return check_choice("task", tasks[0], tuple(TASKS))
 
 
-def _contestant(entry: Entry, name: str) -> ModelContestant:
+def contestant_of(entry: Entry, name: str) -> ModelContestant:
+    """A variant of a model as it takes part."""
     model = variant(entry.model, name)
     method = model.config.method
     return ModelContestant(
@@ -134,46 +138,59 @@ def _contestant(entry: Entry, name: str) -> ModelContestant:
 
 
 def _rows(contestants, methods, tests, told, done, device, say) -> Iterator[Row]:
+    methods = [ClassicalContestant(m.name, m.name, takes_operator=m.takes_operator, classical=m) for m in methods]
     for test in tests:
         chunks = [chunk.to(device=device) for chunk in test.chunks()]
-        examples = test.examples() if any(method.candidates for method in methods) else None
-        for name in told:
-            for contestant in [*contestants, *(_chosen(m, test, examples, name) for m in methods)]:
-                if not contestant.takes_operator and name != told[0]:
-                    continue
-                known = name if contestant.takes_operator else "-"
-                about = {**contestant.facts(), **test.facts(chunks[0].x.shape[1:]), "told": known, "kind": "score"}
-                if key(about) in done:
-                    continue
-                row = score(contestant, chunks, about, device)
-                if say is not None:
-                    say(line(row))
-                yield row
+        examples = None
+        for name, contestant in itertools.product(told, [*contestants, *methods]):
+            if not contestant.takes_operator and name != told[0]:
+                continue
+            known = name if contestant.takes_operator else "-"
+            about = {**contestant.facts(), **test.facts(chunks[0].x.shape[1:]), "told": known, "kind": "score"}
+            if key(about) in done:
+                continue
+            if isinstance(contestant, ClassicalContestant):
+                examples = examples or test.examples()
+                contestant = _tuned(contestant, examples, name, PEAK[test.task])
+            row = score(contestant, chunks, about, device)
+            if say is not None:
+                say(line(row))
+            yield row
 
 
-def _chosen(method, test: PairSet, examples: TaskBatch | None, told: str) -> ClassicalContestant:
-    """A classical method with its parameters chosen on the examples."""
-    parameters = {}
-    if method.candidates:
-        parameters = method.choose(Truths(examples.x, examples.y, getattr(examples, told)), PEAK[test.task])
-    return ClassicalContestant(method.name, method.name, takes_operator=method.takes_operator, parameters=parameters,
-                               classical=method)  # fmt: skip
+def _tuned(contestant: ClassicalContestant, examples: TaskBatch, told: str, peak: float | None) -> ClassicalContestant:
+    """The classical method with its parameters chosen on the examples."""
+    known = Truths(examples.x, examples.y, getattr(examples, told))
+    return replace(contestant, parameters=contestant.classical.choose(known, peak))
 
 
-def score(contestant: Contestant, chunks: Sequence[TaskBatch], about: Row, device: str = "cpu") -> Row:
-    """The row of a contestant on pairs; `about` says which they are and what is told ("nominal", "true" or "-")."""
+def score(
+    contestant: Contestant,
+    chunks: Sequence[TaskBatch],
+    about: Row,
+    device: str = "cpu",
+    tell: Callable[[TaskBatch], ForwardModel] | None = None,
+) -> Row:
+    """The row of a contestant on pairs; `about` says which they are and what is told ("nominal", "true" or "-").
+
+    tell: the forward model of a batch that the contestant is given, where it is none of these.
+    """
     task, told = about["task"], "nominal" if about["told"] == "-" else about["told"]
+    tell = operator.attrgetter(told) if tell is None else tell
     first = chunks[0]
-    contestant.solve(first.y[:1], getattr(first, told).take(torch.tensor([0], device=first.y.device)))  # warms up
+    contestant.solve(first.y[:1], tell(first).take(torch.tensor([0], device=first.y.device)))  # warms up
     found: dict[str, list[np.ndarray]] = {}
-    seconds, estimate = 0.0, None
+    seconds, diverged, estimate = 0.0, 0, None
     for chunk in chunks:
-        estimate = contestant.solve(chunk.y, getattr(chunk, told))
+        A0 = tell(chunk)
+        estimate = contestant.solve(chunk.y, A0)
         seconds += estimate.seconds
-        for name, values in _figures(task, chunk, estimate, getattr(chunk, told), contestant).items():
+        diverged += 0 if estimate.status is None else int((estimate.status == Status.DIVERGED).sum())
+        for name, values in _figures(task, chunk, estimate, A0, contestant).items():
             found.setdefault(name, []).append(values)
     values = {name: np.concatenate(parts) for name, parts in found.items()}
-    row = {"suite": SUITE, **about, "peak": _PEAK_WORDS[PEAK[task]][0], "span": _PEAK_WORDS[PEAK[task]][1]}
+    peak, span = peak_words(task)
+    row = {"suite": SUITE, **about, "peak": peak, "span": span}
     operators = {name: values[name] for name in ("told_operator", "estimated_operator") if name in values}
     row |= {name: summary(v) for name, v in values.items() if name not in operators}
     if operators:
@@ -182,7 +199,7 @@ def score(contestant: Contestant, chunks: Sequence[TaskBatch], about: Row, devic
         row["operator"] |= {name.removesuffix("_operator"): distribution(v) for name, v in operators.items()}
     per_pair = {name: v for name, v in values.items() if name in ("psnr", "ssim") or name in operators}
     row["per_pair"] = {name: [float(f"{x:.{_DIGITS}g}") for x in v] for name, v in per_pair.items()}
-    row["seconds"] = seconds / about["pairs"]
+    row["seconds"], row["diverged"] = seconds / about["pairs"], diverged
     row["backend"], row["parameters"] = estimate.backend, contestant.parameters
     return row | facts(device)
 

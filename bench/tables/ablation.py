@@ -1,0 +1,18 @@
+"""The ablation: no adaptation, the authors' single AdamW step, our inner solvers and calibration, the true operator.
+
+Run: python bench/tables/ablation.py MODELS [--tasks TASK...] [--pairs N] [--again]
+Classical methods and robust LU stand beside, told the nominal and the true forward model.
+"""
+
+from pathlib import Path
+
+from aafast.evaluation.experiments import Experiment
+
+OUT = Path(__file__).resolve().parents[1] / "results" / "evaluation-ablation.jsonl"
+VARIANTS = ("as-saved", "frozen", "no-theta", "authors", "no-calibration", "calibration-only")
+CLASSICAL = {"deblur": ("wiener",), "deconv": ("wiener", "fista"), "defog": ("dark-channel", "inversion")}
+
+if __name__ == "__main__":
+    experiment = Experiment.from_command_line(__doc__, OUT)
+    experiment.scores(("adaptive-lu", "adaptive-deq"), variants=VARIANTS, told=("nominal", "true"))
+    experiment.scores(("robust-lu",), CLASSICAL, told=("nominal", "true"))
