@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from ..config import METHODS
+from ._answer import Answer
 from ._options import pair, positive
 
 _FIELDS = ("steps", "batch", "shape", "mismatch", "seed", "source", "init", "freeze")
@@ -56,9 +58,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.set_defaults(command=command)
 
 
-def command(arguments: argparse.Namespace) -> int:
+def command(arguments: argparse.Namespace) -> Answer:
     """Call `aafast.training.train`, which prints a line per validation."""
-    from ..training import preset, read_fields, train
+    from ..training import preset, read_curve, read_fields, train
 
     fields = {} if arguments.config is None else read_fields(arguments.config)
     given = {name: getattr(arguments, name) for name in _FIELDS}
@@ -68,16 +70,30 @@ def command(arguments: argparse.Namespace) -> int:
     plan = preset(arguments.task, arguments.method, arguments.preset or "compact", **fields)
     if arguments.print_config:
         print(json.dumps(plan.to_dict(), indent=2))
-        return 0
-    train(
-        plan,
-        out=arguments.out,
-        device=arguments.device,
-        threads=arguments.threads,
-        workers=arguments.workers,
-        resume=True if arguments.resume else False if arguments.restart else None,
-        tensorboard=arguments.tensorboard,
-        progress=not arguments.quiet,
-        log=(lambda line: None) if arguments.quiet else print,
-    )
-    return 0
+        return Answer({"plan": plan.to_dict()})
+    out = arguments.out or f"aafast-{plan.task}-{plan.method}"
+    try:
+        train(
+            plan,
+            out=out,
+            device=arguments.device,
+            threads=arguments.threads,
+            workers=arguments.workers,
+            resume=True if arguments.resume else False if arguments.restart else None,
+            tensorboard=arguments.tensorboard,
+            progress=not arguments.quiet,
+            log=(lambda line: None) if arguments.quiet else print,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        _tell_of_state(out, plan.steps)
+        raise
+    return Answer({"output": out, **read_curve(out)[-1]})
+
+
+def _tell_of_state(out: str, steps: int) -> None:
+    """Say that the same command goes on, where steps are saved."""
+    from ..training import steps_done
+
+    done = steps_done(out)
+    if done:
+        print(f"aafast: note: {done} of {steps} steps are saved; the same command goes on from there", file=sys.stderr)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from ..evaluation.rows import facts
 from ..tasks.checkpoint import WEIGHTS
 from .plan import TrainingPlan
 from .presets import NAMES, preset
@@ -48,22 +46,23 @@ def start_of(plan: TrainingPlan) -> dict[str, str] | None:
     return {"folder": plan.init, "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
 
 
-def facts(plan: TrainingPlan, processes: Processes) -> dict[str, Any]:
-    """Command, plan, data, code and machine of a run."""
-    from .. import __version__
-    from ..bench.rows import commit, processor
-
-    device = processes.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
-    count = f"{torch.get_num_threads()} thread(s)" if device.type == "cpu" else ""
-    machine = ", ".join(part for part in (device.type, name, count) if part)
-    data = {"pairs": plan.steps * plan.batch, "source": plan.source, "mismatch": plan.mismatch, "seed": plan.seed}
+def origin(plan: TrainingPlan, processes: Processes) -> dict[str, Any]:
+    """Command, plan, data, versions of the code, and machine of a run."""
+    data = {
+        "function": "aafast.tasks.draw_pairs",
+        "source": plan.source,
+        "pairs": plan.steps * plan.batch,
+        "shape": list(plan.shape or ()),
+        "mismatch": plan.mismatch,
+        "seed": plan.seed,
+        **plan.data,
+    }
+    begun = start_of(plan)
     return {
         "command": command(plan),
         "plan": plan.to_dict(),
-        "data": {"function": "aafast.tasks.draw_pairs", "shape": list(plan.shape or ()), **data, **plan.data},
-        "code": {"aafast": __version__, "commit": commit()},
-        "device": machine if processes.world == 1 else f"{processes.world} processes, each: {machine}",
-        "torch": torch.__version__,
-        "python": platform.python_version(),
+        "data": data,
+        **facts(str(processes.device)),
+        "processes": processes.world,
+        **({"init": begun} if begun else {}),
     }

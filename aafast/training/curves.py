@@ -11,11 +11,11 @@ from ..errors import require
 
 CURVE, EVENTS = "curve.csv", "tensorboard"
 STEP = ("step", "loss", "learning_rate", "gradient_norm", "seconds")
-SCORES = ("psnr_db", "input_psnr_db", "ser_db", "input_ser_db", "iterations")
+SCORES = ("valid_loss", "psnr_db", "input_psnr_db", "ser_db", "input_ser_db", "iterations")
 
 
 def read_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """The rows of a run's curve; a row has the scores only where validation was due."""
+    """The rows of a run's curve: scores where validation was due, and those alone at step 0, before the first batch."""
     path = Path(folder) / CURVE
     if not path.is_file():
         return []

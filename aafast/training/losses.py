@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.metrics import psnr, snr
+from ..evaluation.rows import PEAK
 
 if TYPE_CHECKING:
     from ..adaptive import Model
@@ -29,14 +30,16 @@ OF_TASK = {"deconv": "relative", "deblur": "mse", "defog": "mse"}
 
 
 @torch.no_grad()
-def validate(model: Model, pairs: TaskBatch) -> dict[str, float]:
-    """Means over held-out pairs on the model's device: scores in dB of the answer and of the measurement itself.
+def validate(model: Model, pairs: TaskBatch, loss: str) -> dict[str, float]:
+    """Means over held-out pairs on the model's device: the loss, and scores of the answer and of the measurement.
 
-    psnr_db and input_psnr_db (peak max |x|); for deconv also ser_db and input_ser_db, the signal-to-error ratio;
+    valid_loss; psnr_db and input_psnr_db; for deconv also ser_db and input_ser_db, the signal-to-error ratio in dB;
     iterations, of the solve.
     """
     solution = model(pairs.y, pairs.nominal)
-    found = {"psnr_db": psnr(pairs.x, solution.x), "input_psnr_db": psnr(pairs.x, pairs.y)}
+    found = {"valid_loss": LOSSES[loss](solution.x, pairs.x).cpu().numpy()}
+    peak = PEAK[model.config.task]
+    found |= {"psnr_db": psnr(pairs.x, solution.x, peak), "input_psnr_db": psnr(pairs.x, pairs.y, peak)}
     if model.config.task == "deconv":
         found |= {"ser_db": snr(pairs.x, solution.x), "input_ser_db": snr(pairs.x, pairs.y)}
     found["iterations"] = solution.iterations.cpu().numpy()

@@ -93,7 +93,7 @@ NAMES = ("compact", "paper")
 _OF_ADAPTIVE = ("lam", "residual", "residual_channels", "z_solver", "theta_solver")
 
 
-def preset(task: str, method: str, name: str = "compact", **fields: Any) -> TrainingPlan:
+def preset(task: str, method: str, name: str = "compact", /, **fields: Any) -> TrainingPlan:
     """The plan of that name for a task and method, with `fields` of TrainingPlan in the place of its own.
 
     Raises InputError on an unknown name, task, method or field.

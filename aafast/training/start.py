@@ -44,8 +44,14 @@ def load_start(name: str | None, model: Model) -> list[str]:
 
 
 def freeze(model: Model, prefixes: Sequence[str]) -> None:
-    """Let no parameter be trained whose name begins with one of the prefixes; InputError where one names nothing."""
+    """Let no parameter be trained whose name begins with one of the prefixes; InputError where one names nothing.
+
+    A calibration network is never trained here: a model's iteration keeps no graph of it.
+    """
     named = dict(model.named_parameters())
+    for name, value in named.items():
+        if name.startswith("calibration."):
+            value.requires_grad_(False)
     for prefix in prefixes:
         found = [value for name, value in named.items() if name.startswith(prefix)]
         if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..adaptive import Model
 from ..errors import CheckpointError, describe, require
 from ..tasks.checkpoint import _write_whole
 from .plan import TrainingPlan
@@ -72,6 +74,28 @@ def read_state(folder: Path, plan: TrainingPlan) -> State | None:
             )
         )
     return state
+
+
+def steps_done(folder: str | os.PathLike[str]) -> int:
+    """How many steps of a run are saved in `folder`; 0 where none or a damaged state is."""
+    try:
+        safetensors = require("safetensors", extra="all")
+        with safetensors.safe_open(Path(folder) / STATE, framework="pt") as file:
+            return int((file.metadata() or {}).get("step", 0))
+    except (OSError, ValueError, safetensors.SafetensorError):
+        return 0
+
+
+def model_tensors(model: Model) -> dict[str, Tensor]:
+    """Weights and every buffer, those that no checkpoint keeps too: the search for a norm goes on from the last one."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def load_model(model: Model, tensors: dict[str, Tensor]) -> None:
+    """Put `model_tensors` back. Being written to, weights are known to need their norms found anew."""
+    for name, own in model_tensors(model).items():
+        own.copy_(tensors[name])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: list[Tensor]) -> dict[str, Tensor]:

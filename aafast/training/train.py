@@ -11,9 +11,9 @@ import torch
 from ..adaptive import Model
 from ..errors import CheckpointError, InputError, describe
 from ..tasks import make_folder
+from . import presets
 from .curves import CURVE
 from .plan import TrainingPlan
-from .presets import preset
 from .processes import Processes, joined
 from .state import STATE
 from .trainer import Trainer
@@ -24,7 +24,7 @@ def train(
     method: str | None = None,
     out: str | os.PathLike[str] | None = None,
     *,
-    name: str = "compact",
+    preset: str = "compact",
     device: str = "cpu",
     threads: int | None = None,
     workers: int = 0,
@@ -36,7 +36,7 @@ def train(
 ) -> Model:
     """Train a model for a task by a method into the folder `out`, or continue there.
 
-    task: a name, with `method`, of the preset `name` ("compact" or "paper") whose TrainingPlan takes `fields` in the
+    task: a name, with `method`, of the `preset` ("compact" or "paper") whose TrainingPlan takes `fields` in the
     place of its own; or a TrainingPlan. out: aafast-TASK-METHOD where it is None. device: cpu, cuda or cuda:N; under
     `torchrun` every process takes a GPU, or shares the CPU. threads: of torch in this process. workers: processes that
     draw the pairs ahead. resume: True asks for a run to continue, False throws away what an earlier run left, None
@@ -44,7 +44,7 @@ def train(
     Returns the averaged model, as it is saved in `out`. Raises InputError on a bad plan, CheckpointError where `out`
     holds a run of another plan, AafastError where the training diverges, BackendError for a device that cannot be used.
     """
-    plan = _plan(task, method, name, fields)
+    plan = _plan(task, method, preset, fields)
     if threads is not None:
         torch.set_num_threads(threads)
     folder = make_folder(f"aafast-{plan.task}-{plan.method}" if out is None else out)
@@ -59,11 +59,11 @@ def train(
         return trainer.run(log=log, progress=progress)
 
 
-def _plan(task: str | TrainingPlan, method: str | None, name: str, fields: dict[str, Any]) -> TrainingPlan:
+def _plan(task: str | TrainingPlan, method: str | None, preset: str, fields: dict[str, Any]) -> TrainingPlan:
     if not isinstance(task, TrainingPlan):
         if method is None:
             raise InputError(describe("method to train", None, "the name of one", 'Pass "adaptive-lu", say'))
-        return preset(task, method, name, **fields)
+        return presets.preset(task, method, preset, **fields)
     if method not in (None, task.method) or fields:
         given = ", ".join([*([] if method is None else ["method"]), *fields])
         raise InputError(

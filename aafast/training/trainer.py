@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from ..adaptive import Model
 from ..errors import AafastError, describe
+from ..nets.spectral_norm import refresh
 from ..solvers import Status
 from ..tasks import TaskBatch, build_from, make_folder, save
 from ..tasks.checkpoint import _write_whole
 from .batches import batches, held_out
-from .card import PLAN, facts, start_of
+from .card import PLAN, origin
 from .curves import Curve
 from .interrupts import Interrupts
 from .losses import LOSSES, validate
@@ -26,7 +27,7 @@ from .precision import use_bfloat16
 from .processes import Processes
 from .progress import Progress
 from .start import check_same_weights, freeze, load_start
-from .state import STATE, State, load_optimizer, optimizer_tensors, read_state
+from .state import STATE, State, load_model, load_optimizer, model_tensors, optimizer_tensors, read_state
 
 
 class Objective(nn.Module):
@@ -91,6 +92,8 @@ class Trainer:
         if first:
             _write_whole(self.out / PLAN, (json.dumps(plan.to_dict(), indent=2) + "\n").encode())
             curve = Curve(self.out, self.step, self.tensorboard)
+            if self.step == 0:
+                curve.add({"step": 0, "seconds": 0.0, **self._validate()})
         stream = batches(plan, self.step, self.processes, self.workers)
         begun = time.perf_counter() - self.seconds
         bar = Progress(plan.steps, self.step, show=progress and first)
@@ -163,29 +166,23 @@ class Trainer:
             )
         )
 
+    @torch.no_grad()
     def _ship(self) -> None:
+        refresh(self.average)  # its norms travel with its weights
         self.shipped.load_state_dict(self.average.state_dict())
 
     def _validate(self) -> dict[str, float]:
         self._ship()
-        return validate(self.shipped, self.held_out)
+        return validate(self.shipped, self.held_out, self.plan.loss)
 
+    @torch.no_grad()  # with gradients, saving would look for the norms once more
     def _save_model(self, row: dict[str, float], scores: dict[str, float]) -> None:
-        card = facts(self.plan, self.processes)
-        begun = start_of(self.plan)
-        seconds = {"seconds": round(self.seconds, 3)}
-        save(
-            self.shipped,
-            self.out,
-            **card,
-            **seconds,
-            **({"init": begun} if begun else {}),
-            scores={"step": self.step, "loss": row["loss"], **scores},
-        )
+        scores = {"step": self.step, "loss": row["loss"], **scores}
+        save(self.shipped, self.out, **origin(self.plan, self.processes), seconds=round(self.seconds, 3), scores=scores)
 
     def _save_state(self) -> None:
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in model_tensors(self.model).items()}
+        tensors |= {f"average.{name}": value for name, value in model_tensors(self.average).items()}
         tensors |= optimizer_tensors(self.optimizer, self.weights)
         State(tensors, self.step, self.seconds).write(self.out, self.plan)
 
@@ -193,8 +190,8 @@ class Trainer:
         state = read_state(self.out, self.plan)
         if state is None:
             return
-        self.model.load_state_dict(state.part("model."))
-        self.average.load_state_dict(state.part("average."))
+        load_model(self.model, state.part("model."))
+        load_model(self.average, state.part("average."))
         load_optimizer(self.optimizer, self.weights, state)
         self.step, self.seconds = state.step, state.seconds
 

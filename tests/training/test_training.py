@@ -9,6 +9,7 @@ import torch
 import aafast
 from aafast.config import METHODS
 from aafast.errors import AafastError, BackendError, CheckpointError, InputError
+from aafast.nets.spectral_norm import refresh
 from aafast.tasks import TASKS, load
 from aafast.training import Trainer, preset, read_curve, train
 from aafast.training.batches import batches
@@ -25,15 +26,14 @@ from .plans import plan, silent
 def test_loss_falls_and_the_result_loads(task, method, tmp_path):
     asked = plan(task, method, steps=30, batch=4, learning_rate=4e-3, validate_every=30, ema=0.9)
     trainer = Trainer(asked, tmp_path)
-    before = validate(trainer.shipped, trainer.held_out)
     trainer.run(log=silent)
-    rows = read_curve(tmp_path)
-    assert [row["step"] for row in rows] == list(range(1, 31))
-    first, last = (sum(row["loss"] for row in part) / 8 for part in (rows[:8], rows[-8:]))
-    assert last < first and rows[-1]["psnr_db"] > before["psnr_db"]
+    before, *rows = read_curve(tmp_path)
+    assert before["step"] == 0 and [row["step"] for row in rows] == list(range(1, 31))
+    assert all(math.isfinite(row["loss"]) for row in rows)
+    assert rows[-1]["valid_loss"] < 0.97 * before["valid_loss"] and rows[-1]["psnr_db"] > before["psnr_db"]
     model = load(tmp_path, task=task)
     assert model.config == asked.config("shipped")
-    assert validate(model, trainer.held_out)["psnr_db"] == rows[-1]["psnr_db"]
+    assert validate(model, trainer.held_out, asked.loss)["psnr_db"] == rows[-1]["psnr_db"]
 
 
 @pytest.mark.parametrize("gradient", ["one-step", "phantom", "implicit", "unrolled"])
@@ -41,8 +41,8 @@ def test_an_equilibrium_is_trained_by_each_of_its_gradients(gradient, tmp_path):
     asked = plan("deconv", "adaptive-deq", {"gradient": gradient, "eta": -1.0}, steps=30, batch=4, ema=0.9,
                  validate_every=30, learning_rate=4e-3)  # fmt: skip
     train(asked, out=tmp_path, log=silent)
-    rows = read_curve(tmp_path)
-    assert sum(row["loss"] for row in rows[-8:]) < sum(row["loss"] for row in rows[:8])
+    before, *rows = read_curve(tmp_path)
+    assert rows[-1]["valid_loss"] < before["valid_loss"]
     assert math.isfinite(rows[-1]["gradient_norm"]) and load(tmp_path).config.gradient == gradient
 
 
@@ -88,7 +88,7 @@ def test_a_broken_run_keeps_its_last_good_state(tmp_path):
         trainer.run(log=silent)
     again = Trainer(plan(), tmp_path)
     again.run(log=silent)
-    assert [row["step"] for row in read_curve(tmp_path)] == list(range(1, 13))
+    assert [row["step"] for row in read_curve(tmp_path)] == list(range(13))
     assert all(torch.isfinite(p).all() for p in load(tmp_path).parameters())
 
 
@@ -130,6 +130,17 @@ def test_a_run_starts_from_a_given_model(tmp_path):
         Trainer(plan("deblur", init=str(tmp_path / "given")), tmp_path / "deblur")
 
 
+def test_norms_are_those_of_the_weights_that_are_saved(tmp_path):
+    asked = plan("deconv", "adaptive-deq", {"normalise": True}, ema=0.0, learning_rate=0.02)
+    trainer = Trainer(asked, tmp_path)
+    trainer.run(log=silent)
+    fresh = aafast.build("deconv", "adaptive-deq", **asked.settings)
+    fresh.load_state_dict({k: v for k, v in load(tmp_path).state_dict().items() if "sigma" not in k}, strict=False)
+    refresh(fresh)
+    for saved, found in zip(load(tmp_path).prox.convolutions(), fresh.prox.convolutions(), strict=True):
+        assert float(saved.sigma) == pytest.approx(float(found.sigma), rel=1e-4)
+
+
 def test_a_saved_model_may_differ_in_settings_but_not_in_weights(tmp_path):
     asked = plan(shipped={"iterations": 3})
     assert train(asked, out=tmp_path, log=silent).config.iterations == load(tmp_path).config.iterations == 3
@@ -142,7 +153,8 @@ def test_the_card_says_how_the_model_came_to_be(tmp_path):
     train(asked, out=tmp_path, log=silent)
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["plan"] == asked.to_dict() and card["scores"]["step"] == 3 and card["seconds"] > 0
-    assert card["data"]["pairs"] == 6 and card["code"]["aafast"] == aafast.__version__ and "commit" in card["code"]
+    assert card["data"]["pairs"] == 6 and card["versions"]["aafast"] == aafast.__version__
+    assert {"commit", "device", "device_name", "threads", "processes"} <= card.keys()
     assert card["command"] == "aafast train deblur robust-lu --out DIR --config plan.json"
     train(preset("deblur", "robust-lu", "paper", steps=1, batch=2, shape=(16, 16), settings={}), out=tmp_path,
           resume=False, log=silent)  # fmt: skip
