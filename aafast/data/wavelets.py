@@ -8,6 +8,7 @@ sample with `dt = 1`. A constant phase phi multiplies the positive frequencies b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -46,8 +47,8 @@ class WaveletSpec:
             raise InputError(describe("wavelet", f"frequency {self.frequency}, length {self.length}",
                                       "both above 0", "Pass positive numbers"))
         if self.kind == "ormsby":
-            corners = self.frequency * np.exp(_ORMSBY_CORNERS / self.length)
-            return ormsby(*corners, dt=dt, taps=taps, phase=self.phase)
+            f1, f2, f3, f4 = self.frequency * np.exp(_ORMSBY_CORNERS / self.length)
+            return ormsby(f1, f2, f3, f4, dt=dt, taps=taps, phase=self.phase)
         size = _fft_size(taps)
         square = (np.fft.rfftfreq(size, dt) / self.frequency) ** 2
         return _from_spectrum((square * np.exp(1.0 - square)) ** self.length**2, size, taps, self.phase)
@@ -155,7 +156,7 @@ def random_spec(
     return WaveletSpec(kind, dominant, phase, duration)
 
 
-def random_wavelet(rng: np.random.Generator, taps: int = 51, **ranges: object) -> np.ndarray:
+def random_wavelet(rng: np.random.Generator, taps: int = 51, **ranges: Any) -> np.ndarray:
     """Draw a wavelet [taps] of unit l2 norm; `ranges` as in `random_spec`."""
     return random_spec(rng, **ranges).sample(taps)
 

@@ -78,7 +78,7 @@ def _images(source: str | os.PathLike[str]) -> Callable[..., np.ndarray]:
         return generated_image
     if source == "photographs":
         return photograph
-    return open_images(Path(source), (SHAPE[0] + 2 * HALO, SHAPE[1] + 2 * HALO))
+    return open_images(Path(source).absolute(), (SHAPE[0] + 2 * HALO, SHAPE[1] + 2 * HALO))
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:

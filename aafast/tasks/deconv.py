@@ -51,7 +51,7 @@ def draw(
                     'Train and validate on source "generated"',
                 )
             )
-        options["sections"] = open_sections(Path(source))
+        options["sections"] = open_sections(Path(source).absolute())
     pairs = seismic_pairs(batch, shape, seed, mismatch, snr_db, taps, **options)
     nominal, true = WaveletConvolution(pairs.w_nominal), WaveletConvolution(pairs.w_true)
     return TaskBatch(pairs.x, pairs.y, nominal, true, pairs.snr)

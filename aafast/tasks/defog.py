@@ -80,4 +80,4 @@ def _scenes(source: str | os.PathLike[str], fog: str | None) -> Callable[..., Sc
     named = {"generated": generated_scene, "photographs": photographed_scene}
     if fog is not None:
         check_choice("fog", fog, ("made",) if source in named else ("given", "made"))
-    return named[source] if source in named else open_cityscapes(Path(source), SHAPE, fog or "given")
+    return named[source] if source in named else open_cityscapes(Path(source).absolute(), SHAPE, fog or "given")

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from ..checks import check_choice
+from ..checks import MIN_SIDE, check_choice
 from ..data.splits import SPLITS
 from ..errors import InputError, describe
 from .batch import TaskBatch
@@ -57,13 +57,13 @@ def draw_pairs(
     """
     module = TASKS[check_choice("task", task, tuple(TASKS))]
     check_choice("split", split, tuple(SPLITS))
-    shape = module.SHAPE if shape is None else tuple(shape)
-    if batch < 1 or len(shape) != 2 or min(shape) < 8:
+    size = tuple(module.SHAPE if shape is None else shape)
+    if batch < 1 or len(size) != 2 or min(size) < MIN_SIDE:
         raise InputError(
             describe(
                 "size of the pairs",
-                f"batch {batch}, shape {shape}",
-                "batch of at least 1, (H, W) of at least 8 each",
+                f"batch {batch}, shape {size}",
+                f"batch of at least 1, (H, W) of at least {MIN_SIDE} each",
                 "Ask for more",
             )
         )
@@ -73,7 +73,7 @@ def draw_pairs(
     if not known.issuperset(options):
         unknown = ", ".join(sorted(set(options) - known))
         raise InputError(describe(f"options of {task}", unknown, ", ".join(sorted(known)), "Correct the name"))
-    return module.draw(batch, shape, seed, mismatch, start, split, source, **options)
+    return module.draw(batch, size, seed, mismatch, start, split, source, **options)
 
 
 class PairStream(IterableDataset):
