@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -36,3 +37,11 @@ def record(request: pytest.FixtureRequest) -> Callable[[Row], None]:
         print(line(row), file=sys.stderr, flush=True)
 
     return take
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say on stderr what was left out and why: who calls `aafast bench` does not see pytest's own words."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    for reason, count in sorted(reasons.items()):
+        print(f"{count} left out: {reason}", file=sys.stderr, flush=True)

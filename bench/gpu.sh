@@ -9,8 +9,10 @@
 #
 # Builds in place, runs the tests that need a device, the verification, the sanitizers and the benchmarks; each stage
 # has a log and a time limit of its own, and reports even if an earlier one failed. What is missing is said and skipped.
-# Rows go to OUT_DIR/*.jsonl, logs to OUT_DIR/*.log, a summary to OUT_DIR/summary.txt and to the screen. Under 9 minutes.
-# Exit code: 0 where nothing that could run failed.
+# Rows go to OUT_DIR/*.jsonl, logs to OUT_DIR/*.log, a summary to OUT_DIR/summary.txt and to the screen; all rows
+# together to OUT_DIR/gpu-DEVICE.jsonl, which bench/results/ takes and `python bench/report.py --write` reads. Under 9
+# minutes: all stages share AAFAST_GPU_SECONDS (530), and one that has no time left is skipped. A benchmark that is
+# stopped keeps the rows that it had made. Exit code: 0 where nothing that could run failed.
 set -u
 cd "$(dirname "$0")/.."
 [ $# -eq 1 ] || { echo "usage: bench/gpu.sh OUT_DIR" >&2; exit 2; }
@@ -21,13 +23,16 @@ python=${PYTHON:-python3}
 summary=$out/summary.txt
 : > "$summary"
 failed=0
+budget=${AAFAST_GPU_SECONDS:-530}
 
 say() { echo "$*" | tee -a "$summary"; }
 
 # stage NAME SECONDS COMMAND...: runs it, keeps its output, says how it ended.
 stage() {
-  local name=$1 limit=$2 begin=$SECONDS code
+  local name=$1 limit=$2 begin=$SECONDS code left=$((budget - SECONDS))
   shift 2
+  [ "$left" -ge 5 ] || { skip "$name" "no time left of $budget s"; return 1; }
+  [ "$limit" -le "$left" ] || limit=$left
   timeout --kill-after=5 "$limit" "$@" > "$out/$name.log" 2>&1
   code=$?
   case $code in
@@ -67,35 +72,48 @@ elif [ -z "$arch" ]; then skip tests "no CUDA device"
 else stage tests 150 "$python" -m pytest -q -x --maxfail=8 -p no:cacheprovider tests/gpu
      tail -n 1 "$out/tests.log" | sed 's/^/    /' | tee -a "$summary"; fi
 
-sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
-if [ -z "$arch" ]; then skip sanitizers "no CUDA device"
-elif [ -z "$sanitizer" ]; then skip sanitizers "compute-sanitizer is not installed"
-else for tool in memcheck racecheck; do
-       stage "$tool" 60 "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" bench/gpu_solves.py; done; fi
-
 bench() { # NAME SECONDS ARGUMENTS...
   local name=$1 limit=$2
   shift 2
   stage "$name" "$limit" "$python" -m aafast bench --device cuda --out "$out/$name.jsonl" "$@"
+  local code=$? part
+  for part in "$out/.$name.jsonl."*.part; do  # of a run that was stopped
+    if [ -s "$part" ]; then mv "$part" "$out/$name.jsonl"; fi
+  done
+  return $code
 }
 
 if [ -z "$arch" ]; then skip benchmarks "no CUDA device"
 elif ! has pytest_benchmark || ! has safetensors; then skip benchmarks "pytest-benchmark or safetensors is not installed"
 else
   for task in deconv deblur defog; do bench "solve-$task" 90 --suite solve --task "$task" --method adaptive-deq; done
-  bench ops 60 --suite ops
+  bench ops 150 --suite ops
   bench lu 60 --suite solve --method adaptive-lu --without compile
   AAFAST_BACKEND=triton bench triton 60 --suite solve --method adaptive-deq --without compile --without eager-nhwc
   bench strict 60 --suite solve --method adaptive-deq --precision strict --without compile --without eager-nhwc
 fi
 
+sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null)
+if [ -z "$arch" ]; then skip sanitizers "no CUDA device"
+elif [ -z "$sanitizer" ]; then skip sanitizers "compute-sanitizer is not installed"
+else for tool in memcheck racecheck; do
+       stage "$tool" 60 "$sanitizer" --tool "$tool" --error-exitcode 9 "$python" bench/gpu_solves.py; done; fi
+
+all=$out/gpu-$(echo "${device:-none}" | tr '[:upper:]' '[:lower:]' | tr -cs 'a-z0-9\n' '-').jsonl
+rm -f "$out"/gpu-*.jsonl
 for file in "$out"/*.jsonl; do
   [ -s "$file" ] || continue
+  cat "$file" >> "$all.part"
   say ""
   say "$(basename "$file")"
   "$python" -c "import sys; from pathlib import Path; from aafast.bench.rows import read, table; print(table(read(Path(sys.argv[1]))))" \
     "$file" 2>&1 | tee -a "$summary"
 done
+if [ -s "$all.part" ]; then
+  mv "$all.part" "$all"
+  say ""
+  say "all rows: $all; copied to bench/results/, python bench/report.py --write makes docs/gpu.md's tables of them"
+fi
 say ""
 say "$([ $failed = 0 ] && echo 'every stage that could run ended well' || echo 'some stage failed, see above'); ${SECONDS} s in all"
 exit $failed

@@ -182,10 +182,94 @@ def not_yet(suite: str) -> str:
     )
 
 
+def gpu_figures() -> str:
+    """What each device was measured to do: its peaks, solves, and operations against their floors."""
+    found = sorted(RESULTS.glob("gpu-*.jsonl"))
+    if not found:
+        return (
+            "**Nothing is measured yet: no figure of this page was read from a device.** What stands is logic checked "
+            "on the CPU and code compiled for sm_80 and sm_90. `bench/gpu.sh OUT_DIR` measures everything in one "
+            "command; its `gpu-DEVICE.jsonl`, copied to `bench/results/`, becomes the tables that stand here "
+            "(`python bench/report.py --write`)."
+        )
+    return "\n\n".join(device_figures(rows(path.name)) for path in found)
+
+
+def device_figures(found: list[Row]) -> str:
+    """The tables of one device."""
+    solves = [row for row in found if row["suite"] == "solve" and row["engine"]]
+    ops = [row for row in found if row["suite"] == "ops" and "floor_s" in row]
+    parts = [f"### {found[0]['device_name']}", f"Torch {found[0]['versions']['torch']}, aafast "
+             f"{found[0]['versions']['aafast']} at {found[0]['commit'] or 'no commit'}."]  # fmt: skip
+    if solves:
+        parts.append(
+            "Whole solves, time of an iteration. `reference` is the authors' iteration on the same device in the same "
+            "run; plain is the faster of channels-last eager and torch.compile with CUDA graphs."
+        )
+        lines = ["| task, method | backend | precision | batch | an iteration | reference | over reference "
+                 "| over plain | peak MB | largest error / tolerance |", f"|{'---|' * 10}"]  # fmt: skip
+        parts.append("\n".join([*lines, *map(device_solve_line, solves)]))
+    if ops:
+        parts += floor_tables(ops)
+    return "\n\n".join(parts)
+
+
+def device_solve_line(row: Row) -> str:
+    """One engine's line of the table of solves on a device."""
+    timed = row["median_s"] is not None
+    over = {name: "-" if row[name] is None else f"{row[name]:.1f}" for name in ("speedup", "speedup_over_plain")}
+    if row["speedup_over_plain"] is not None:
+        over["speedup_over_plain"] += f" ({row['plain_baseline']})"
+    reference = row["s_per_iteration"] * row["speedup"] if row["speedup"] is not None else None
+    cells = (
+        f"{row['task']}, {row['method']}", row["backend"], row["precision"],
+        "x".join(str(n) for n in [row["batch"], *row["shape"]]), duration(row["s_per_iteration"] if timed else None),
+        "-" if reference is None else duration(reference), *over.values(),
+        "-" if row["peak_mb"] is None else f"{row['peak_mb']:.0f}", "; ".join(error(gate) for gate in row["gates"]),
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def floor_tables(found: list[Row]) -> list[str]:
+    """Peaks of a device, then each operation's floor and how near each backend comes to it."""
+    products = [row for row in found if row["op"].startswith("product, ") and row["gflops"]]
+    copies = [row for row in found if row["op"] == "copy" and row["bandwidth"]]
+    seen = [f"{row['op'].removeprefix('product, ')} products {row['gflops'] / 1e3:.0f} TFLOP/s" for row in products]
+    seen += [f"memory {row['bandwidth'] / 1e12:.2f} TB/s" for row in copies]
+    parts = [
+        f"Operations inside a captured iteration. Peaks of this run: {', '.join(seen) or 'none'}. The floor is the "
+        "larger of flops / peak of the precision's products and bytes / bandwidth of the memory, every input read "
+        "once and every result written once as it is stored; in brackets how much of it is reached.",
+    ]
+    lines = ["| operation | precision | size | floor | cuda | triton | plain torch | largest error |",
+             f"|{'---|' * 8}"]  # fmt: skip
+    cases: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in found:
+        if row not in products and row not in copies:
+            cases.setdefault((row["op"], row["precision"]), {})[row["backend"]] = row
+    for (name, precision), by in cases.items():
+        first = next(iter(by.values()))
+        floor = "-" if first["floor_s"] is None else f"{duration(first['floor_s'])}, {first['bound']}"
+        times = [floor_cell(by.get(backend)) for backend in ("cuda", "triton", "eager")]
+        errors = [error(row["gate"]) for backend, row in by.items() if backend != "eager" or len(by) == 1]
+        size = "x".join(str(n) for n in [first["batch"], *first["shape"]])
+        lines.append(f"| {' | '.join((name, precision, size, floor, *times, '; '.join(errors)))} |")
+    return [*parts, "\n".join(lines)]
+
+
+def floor_cell(row: Row | None) -> str:
+    """Time and share of the floor of one backend."""
+    if row is None or row["median_s"] is None:
+        return "-" if row is None or row["gate"]["ok"] else "RED"
+    share = "" if row["floor_share"] is None else f" ({row['floor_share']:.0%})"
+    return f"{duration(row['median_s'])}{share}"
+
+
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"solve": solve_figures, "scores": shipped_scores, "line": line_figures},
     "docs/models.md": {"ablation": ablation},
     "docs/operations.md": {"ops": op_figures},
+    "docs/gpu.md": {"gpu": gpu_figures},
 }
 
 

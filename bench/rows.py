@@ -74,7 +74,10 @@ def table(rows: Sequence[Row]) -> str:
 _HEADS = {
     "solve": ("task", "method", "backend", "size", "iterations", "median", "p20 .. p80", "an iteration", "peak MB",
               "over reference", "over plain", "gate"),
-    "ops": ("op", "backend", "size", "median", "p20 .. p80", "GFLOP/s", "of SGEMM", "speed-up", "gate"),
+    "ops": ("op", "backend", "precision", "size", "median", "p20 .. p80", "GFLOP/s", "of peak", "floor", "of floor",
+            "speed-up", "gate"),
+    "survey": ("method", "backend", "size", "median", "p20 .. p80", "traces/s", "MB/s", "waited for disk", "solving",
+               "speed-up", "gate"),
 }  # fmt: skip
 
 
@@ -92,5 +95,11 @@ def _cells(row: Row) -> tuple[str, ...]:
                 spread, duration(row["s_per_iteration"]), number("peak_mb", ".0f"), number("speedup", ".2f"),
                 number("speedup_over_plain", ".2f"), verdict)  # fmt: skip
     speed = "-" if row["speedup"] is None else f"{row['speedup']:.2f} of {row['baseline']}"
-    return (row["op"], row["backend"], size, duration(row["median_s"]), spread, number("gflops", ".1f"),
-            number("peak_share", ".0%"), speed, verdict)  # fmt: skip
+    if row["suite"] == "survey":
+        return (row["method"], row["backend"], size, duration(row["median_s"]), spread, number("traces_per_s", ".0f"),
+                number("mb_per_s", ".1f"), number("share_waited_io", ".0%"), number("share_solve", ".0%"), speed,
+                verdict)  # fmt: skip
+    floor = "-" if row.get("floor_s") is None else duration(row["floor_s"])
+    return (row["op"], row["backend"], row.get("precision", "float32"), size, duration(row["median_s"]), spread,
+            number("gflops", ".1f"), number("peak_share", ".0%"), floor, number("floor_share", ".0%"), speed,
+            verdict)  # fmt: skip

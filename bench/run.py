@@ -15,7 +15,9 @@ from aafast.checks import check_device
 from aafast.errors import AafastError, InputError, describe, require
 
 FOLDER = Path(__file__).resolve().parent
-SUITES = ("ops", "solve")
+SUITES = ("ops", "solve")  # those that are run where none is named
+FILES = {"ops": ("ops.py", "device.py"), "solve": ("solve.py",), "survey": ("survey.py",)}
+SHORT = ("--benchmark-max-time=0.2",)  # on a device, where a call takes microseconds
 # So that --quick is: what it measures says nothing anyway.
 BRIEF = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=2", "--benchmark-calibration-precision=2")
 
@@ -40,13 +42,15 @@ def run(
 ) -> list[Row]:
     """Run suites, a line of progress per row on stderr, and return their rows; those with a red gate are among them.
 
-    suites: "ops", "solve". device: "cpu" or "cuda". task, method: of the solve suite, all where None. quick: tiny
-    sizes. without: baselines to leave out. precision: of the product's engine. rows_file: a file that gets each row as
-    JSON as soon as it is there. Raises MissingDependency without pytest and pytest-benchmark, BackendError on a device
-    that cannot be used, BrokenRun where a suite ends by anything but a red gate.
+    suites: "ops", "solve", "survey". device: "cpu" or "cuda". task, method: of the solve suite, all where None. quick:
+    tiny sizes. without: baselines to leave out. precision: of the product's engine. rows_file: a file that gets each
+    row as JSON as soon as it is there. Raises MissingDependency without pytest and pytest-benchmark (and, for survey,
+    pylops), BackendError on a device that cannot be used, BrokenRun where a suite ends by anything but a red gate.
     """
     require("pytest", extra="bench")
     require("pytest_benchmark", extra="bench")
+    if "survey" in suites:
+        require("pylops", extra="baselines")
     check_device(device)
     if (task or method) and "solve" not in suites:
         raise InputError(describe("task and method", f"{task}, {method}", "the solve suite", "Leave out --suite ops"))
@@ -56,9 +60,11 @@ def run(
         options = {"--device": device, "--task": task, "--method": method, "--precision": precision}
         options["--rows"] = str(path)
         command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "--import-mode=importlib"]
-        command += ["-c", os.devnull, "--rootdir", str(FOLDER), *(str(FOLDER / f"{suite}.py") for suite in suites)]
+        files = [str(FOLDER / name) for suite in suites for name in FILES[suite]]
+        command += ["-c", os.devnull, "--rootdir", str(FOLDER), *files]
         command += [f"{name}={value}" for name, value in options.items() if value is not None]
-        command += [*(["--quick", *BRIEF] if quick else []), *(f"--without={name}" for name in without)]
+        brief = ["--quick", *BRIEF] if quick else SHORT if device == "cuda" else []
+        command += [*brief, *(f"--without={name}" for name in without)]
         root = str(Path(aafast.__file__).resolve().parents[1])  # the child shall run this very package
         search = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH")) if part)
         done = subprocess.run(

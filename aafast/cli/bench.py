@@ -16,10 +16,11 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         "bench",
         help="time every backend beside its baselines, behind a gate",
-        description="Time operations (ops) and whole solves at the reference's sizes (solve) beside their baselines in "
-        "the same run. A result that is off is not timed, no speed-up is printed for it, and the exit code is 1.",
+        description="Time operations (ops), whole solves at the reference's sizes (solve) and a synthesised survey "
+        "(survey, which needs the extra baselines) beside their baselines in the same run. A result that is off is not "
+        "timed, no speed-up is printed for it, and the exit code is 1.",
     )
-    parser.add_argument("--suite", choices=("ops", "solve"), help="one suite (default: both)")
+    parser.add_argument("--suite", choices=("ops", "solve", "survey"), help="one suite (default: ops and solve)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     parser.add_argument("--task", choices=_TASKS, help="one task of the solve suite")
     parser.add_argument("--method", choices=_METHODS, help="one method of the solve suite")
@@ -48,7 +49,11 @@ def command(arguments: argparse.Namespace) -> Answer:
             rows = run(suites, **options)
         else:
             with AtomicFile(arguments.out, what="file of rows") as target:
-                rows = run(suites, rows_file=target.temporary, **options)
+                try:
+                    rows = run(suites, rows_file=target.temporary, **options)
+                except BrokenRun:
+                    target.commit()  # the rows that it had made
+                    raise
                 target.commit()
     except BrokenRun as end:
         print(table(end.rows))

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.csrc.conftest import emulated, use_device  # noqa: F401 (fixtures)
+
 
 def solve_row(**change):
     """A green row of an engine, and what `change` says."""

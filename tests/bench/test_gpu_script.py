@@ -57,6 +57,22 @@ def test_a_stage_that_fails_keeps_none_from_running(run):
     assert "--precision strict" in calls and "some stage failed" in said
 
 
+def test_stages_without_time_left_are_skipped(run, monkeypatch):
+    monkeypatch.setenv("AAFAST_GPU_SECONDS", "0")
+    code, said, calls = run(device="yes")
+    assert code == 1 and "build: skipped, no time left of 0 s" in said and "aafast info" not in calls
+
+
+def test_rows_of_a_stopped_benchmark_are_kept_and_all_rows_are_gathered(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".ops.jsonl.123-0123abcd.part").write_text('{"row": 1}\n')
+    (tmp_path / "out" / "lu.jsonl").write_text('{"row": 2}\n')
+    code, said, _ = run(device="yes")
+    assert code == 0 and "gpu-some-gpu.jsonl" in said
+    assert (tmp_path / "out" / "ops.jsonl").read_text() == '{"row": 1}\n'
+    assert (tmp_path / "out" / "gpu-some-gpu.jsonl").read_text() == '{"row": 2}\n{"row": 1}\n'
+
+
 def test_without_a_build_nothing_runs(run):
     code, said, calls = run(device="yes", failing="-m pip")
     assert code == 1 and "nothing more can run" in said and "aafast info" not in calls

@@ -25,7 +25,8 @@ def test_a_document_without_its_markers_is_noticed():
 
 
 def test_committed_rows_keep_to_the_schema_at_full_size():
-    for name in ("solve-cpu.jsonl", "ops-cpu.jsonl"):
+    names = ("solve-cpu.jsonl", "ops-cpu.jsonl", *(path.name for path in report.RESULTS.glob("gpu-*.jsonl")))
+    for name in names:
         path = report.RESULTS / name
         for row in read(path) if path.is_file() else ():
             assert not complaints(row) and row["gate"]["ok"] and not row.get("quick")
@@ -74,6 +75,31 @@ def test_the_table_of_operations_says_what_the_rows_say(results, row):
     assert "| z_step | cpp | 32x1x128x50 | 20 us | 12.3 | 50% | 10.0 of reference | 1.0e-07 / 1e-05 |" in (
         report.op_figures()
     )
+
+
+def test_without_a_device_s_results_the_document_says_that_nothing_is_measured(results):
+    assert "no figure of this page was read from a device" in report.gpu_figures()
+
+
+def test_the_tables_of_a_device_say_what_its_rows_say(results, row):
+    gate = {"metric": "m", "value": 1e-3, "tolerance": 5e-3, "ok": True}
+    facts = {"suite": "ops", "batch": 32, "shape": [64, 128, 50], "device_name": "Some GPU", "gate": gate}
+    peak = {**facts, "backend": "eager", "floor_s": None}
+    of = {**facts, "op": "layer", "precision": "fast", "bound": "products", "floor_s": 2e-5}
+    results([
+        row(backend="cuda", precision="fast", device_name="Some GPU", s_per_iteration=6e-4, speedup=12.0, gates=[gate]),
+        row(**peak, op="product, float16", precision="fast", gflops=8e5, bandwidth=None),
+        row(**peak, op="copy", precision="strict", gflops=0.0, bandwidth=3e12),
+        row(**of, backend="eager", median_s=1e-4, floor_share=0.2, gflops=1.0, bandwidth=3e12),
+        row(**of, backend="cuda", median_s=4e-5, floor_share=0.5, gflops=1.0, bandwidth=3e12),
+        row(**{**of, "gate": {**gate, "value": "nan", "ok": False}}, backend="triton", median_s=None, floor_share=None,
+            gflops=None, bandwidth=3e12),
+    ], "gpu-some-gpu.jsonl")  # fmt: skip
+    text = report.gpu_figures()
+    assert "### Some GPU" in text and "float16 products 800 TFLOP/s, memory 3.00 TB/s" in text
+    assert "| deconv, adaptive-lu | cuda | fast | 32x1x128x50 | 600 us | 7.2 ms | 12.0 | 4.0 (compile) | 100 |" in text
+    assert "| layer | fast | 32x64x128x50 | 20 us, products | 40 us (50%) | RED | 100 us (20%) | 1.0e-03 /" in text
+    assert "RED nan / 0.005" in text and "no figure of this page" not in text
 
 
 def test_the_picture_has_a_bar_for_every_speedup_and_none_for_a_red_gate(results, contest, tmp_path):
