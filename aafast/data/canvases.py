@@ -11,11 +11,8 @@ from .leaves import dead_leaves
 from .scenes import Scene, dead_leaves_scene
 from .splits import generator
 
-# Smallest canvas (H, W), the rim left around a crop to move in, and what paints it.
-_KINDS = {
-    "leaves": ((256, 256), 32, lambda *arguments: (dead_leaves(*arguments),)),
-    "scene": ((144, 288), 16, dead_leaves_scene),
-}
+# Smallest canvas (H, W), and the rim left around a crop to move in.
+_SIZES = {"leaves": ((256, 256), 32), "scene": ((144, 288), 16)}
 # Neighbouring pairs come from this many canvases in turn, so that a batch is not all of one.
 POOL = 8
 # How often each pixel of a canvas is used on average; every test pair has a canvas to itself.
@@ -36,11 +33,12 @@ def generated_image(rng: np.random.Generator, shape: tuple[int, int], seed: int,
 
 def generated_scene(rng: np.random.Generator, shape: tuple[int, int], seed: int, split: str, index: int) -> Scene:
     """What pair `index` of a split sees of a dead-leaves scene; arguments as in `generated_image`."""
-    return Scene(*random_crop(rng, _canvas_of("scene", shape, seed, split, index), shape, mirror=True))
+    image, depth = random_crop(rng, _canvas_of("scene", shape, seed, split, index), shape, mirror=True)
+    return Scene(image, depth)
 
 
 def _canvas_of(kind: str, shape: tuple[int, int], seed: int, split: str, index: int) -> tuple[np.ndarray, ...]:
-    smallest, rim, _ = _KINDS[kind]
+    smallest, rim = _SIZES[kind]
     height, width = (max(least, side + rim) for least, side in zip(smallest, shape, strict=True))
     uses = max(1, int(_USE[split] * height * width / (shape[0] * shape[1])))
     return _canvas(kind, seed, split, index // (POOL * uses) * POOL + index % POOL, height, width)
@@ -48,7 +46,8 @@ def _canvas_of(kind: str, shape: tuple[int, int], seed: int, split: str, index: 
 
 @lru_cache(maxsize=4 * POOL)
 def _canvas(kind: str, seed: int, split: str, number: int, height: int, width: int) -> tuple[np.ndarray, ...]:
-    canvas = _KINDS[kind][2](generator(seed, split, number, "image"), height, width)
+    rng = generator(seed, split, number, "image")
+    canvas = (dead_leaves(rng, height, width),) if kind == "leaves" else dead_leaves_scene(rng, height, width)
     for part in canvas:
         part.flags.writeable = False
     return canvas

@@ -35,14 +35,14 @@ class CelebA:
 
     def __init__(self, root: Path, size: tuple[int, int]) -> None:
         self.size = size
-        self.folder = next((root / name for name in reversed(_IMAGES) if (root / name).is_dir()), None)
+        folder = next((root / name for name in reversed(_IMAGES) if (root / name).is_dir()), None)
         listed = next((root / name for name in _PARTITIONS if (root / name).is_file()), None)
-        missing = [name for name, found in ((IMAGES, self.folder), (f"{PARTITION}.txt", listed)) if found is None]
-        if missing:
+        if folder is None or listed is None:
+            missing = [name for name, found in ((IMAGES, folder), (f"{PARTITION}.txt", listed)) if found is None]
             raise FileError(
                 describe(f"CelebA in {root}", f"no {' and no '.join(missing)} there", "images and their split", HOW)
             )
-        self.names = _read_partition(listed)
+        self.folder, self.names = folder, _read_partition(listed)
         absent = sorted({name for names in self.names.values() for name in names} - set(os.listdir(self.folder)))
         if absent:
             raise FileError(

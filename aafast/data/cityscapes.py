@@ -60,10 +60,9 @@ class Cityscapes:
         """What pair `index` of a split sees."""
         files = self.files(split)
         whole = _read(files[place(seed, split, len(files), index)], at_least(shape, self.size))
-        planes = (whole.image, whole.depth, *([] if whole.foggy is None else [whole.foggy]))
-        return Scene(*random_crop(rng, planes, shape, mirror=split == "train"))._replace(
-            beta=whole.beta, airlight=whole.airlight
-        )
+        planes = [whole.image, whole.depth, *([] if whole.foggy is None else [whole.foggy])]
+        image, depth, *foggy = random_crop(rng, planes, shape, mirror=split == "train")
+        return whole._replace(image=image, depth=depth, foggy=foggy[0] if foggy else None)
 
     def files(self, split: str) -> list[_Files]:
         """The files of a split, in the order of their names."""

@@ -84,6 +84,6 @@ def _order(seed: int, split: str, count: int, epoch: int) -> np.ndarray:
 
 def shown(names: Iterable[object], most: int = 5) -> str:
     """The first names of a list and how many there are: for errors."""
-    names = [str(name) for name in names]
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{rest}"
+    words = [str(name) for name in names]
+    rest = f" and {len(words) - most} more" if len(words) > most else ""
+    return f"{', '.join(words[:most])}{rest}"

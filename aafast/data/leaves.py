@@ -85,7 +85,7 @@ def paint(shape: tuple[int, int], leaves: Leaves) -> np.ndarray:
             np.maximum(owner, _paint_small(shape, leaves.take(chosen), chosen + 1, size), out=owner)
         low, size = size, 2 * size
     for k in np.flatnonzero(reach > _TOGETHER):
-        _paint_large(owner, leaves.take(k), k + 1, reach[k])
+        _paint_large(owner, leaves.take(np.array([k])), int(k) + 1, float(reach[k]))
     return owner
 
 
@@ -106,12 +106,13 @@ def _paint_small(shape: tuple[int, int], leaves: Leaves, number: np.ndarray, siz
 
 
 def _paint_large(owner: np.ndarray, leaf: Leaves, number: int, reach: float) -> None:
-    top, left = max(0, int(leaf.row - reach)), max(0, int(leaf.column - reach))
-    box = owner[top : max(0, int(leaf.row + reach) + 2), left : max(0, int(leaf.column + reach) + 2)]
-    dr = (np.arange(top, top + box.shape[0]) - leaf.row).astype(np.float32)[:, None]
-    dc = (np.arange(left, left + box.shape[1]) - leaf.column).astype(np.float32)[None, :]
-    one = Leaves(*(np.atleast_1d(getattr(leaf, name)) for name in leaf.__dataclass_fields__))
-    inside = _inside(one, dr[None], dc[None])[0]
+    """One leaf, over those of smaller numbers."""
+    row, column = float(leaf.row[0]), float(leaf.column[0])
+    top, left = max(0, int(row - reach)), max(0, int(column - reach))
+    box = owner[top : max(0, int(row + reach) + 2), left : max(0, int(column + reach) + 2)]
+    dr = (np.arange(top, top + box.shape[0]) - row).astype(np.float32)[None, :, None]
+    dc = (np.arange(left, left + box.shape[1]) - column).astype(np.float32)[None, None, :]
+    inside = _inside(leaf, dr, dc)[0]
     np.maximum(box, np.where(inside, np.int32(number), 0), out=box)
 
 

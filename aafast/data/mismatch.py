@@ -130,8 +130,13 @@ HAZE_LEVELS: dict[str, HazeMismatch] = {
 _Level = TypeVar("_Level", Mismatch, BlurMismatch, HazeMismatch)
 
 
-def mismatch_level(level: str | _Level, levels: dict[str, _Level] = LEVELS) -> _Level:
-    """Return the named level of `levels`, or the given one of its kind; anything else is an InputError."""
+def mismatch_level(level: str | Mismatch) -> Mismatch:
+    """Return a named level of a wavelet's mismatch, or the given one; an unknown name is an InputError."""
+    return level_of(level, LEVELS)
+
+
+def level_of(level: str | _Level, levels: dict[str, _Level]) -> _Level:
+    """Return the named level of `levels`, or the given one of their kind; anything else is an InputError."""
     kind = type(levels["none"])
     if isinstance(level, kind):
         return level

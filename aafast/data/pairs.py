@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ class PairStream(IterableDataset):
         options: as in `seismic_pairs`, without `start`.
     """
 
-    def __init__(self, batch: int, first: int = 0, **options: object) -> None:
+    def __init__(self, batch: int, first: int = 0, **options: Any) -> None:
         super().__init__()
         self.batch = batch
         self.first = first

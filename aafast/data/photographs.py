@@ -38,7 +38,8 @@ def photographed_scene(rng: np.random.Generator, shape: tuple[int, int], seed: i
     """
     _only_test(split)
     image = _large_enough(STEREO, shape)
-    return Scene(*random_crop(rng, [image, _depth(image.shape[1:])], shape, mirror=True))
+    image, depth = random_crop(rng, [image, _depth(image.shape[1:])], shape, mirror=True)
+    return Scene(image, depth)
 
 
 def _only_test(split: str) -> None:
@@ -69,7 +70,7 @@ def _large_enough(name: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _file(name: str) -> Path:
-    path = Path(require("skimage.data", extra="images").__file__).parent / name
+    path = Path(str(require("skimage.data", extra="images").__file__)).parent / name
     if not path.is_file():
         raise FileError(
             describe(

@@ -73,13 +73,14 @@ def _load(path: Path, read: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
 
 
 def _checked(path: Path, name: str, values: object, axes: int) -> np.ndarray:
-    good = isinstance(values, np.ndarray) and values.ndim == axes and values.dtype.kind == "f" and len(values) > 1
-    if not good or not np.isfinite(values).all():
-        got = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else "nothing"
-        raise FormatError(
-            describe(f"array {name} of {path}", got, f"finite floating-point numbers on {axes} axes", "Mend it")
-        )
-    return values.astype(np.float64)
+    got = "nothing"
+    if isinstance(values, np.ndarray):
+        if values.ndim == axes and values.dtype.kind == "f" and len(values) > 1 and np.isfinite(values).all():
+            return values.astype(np.float64)
+        got = f"{values.dtype} {list(values.shape)}"
+    raise FormatError(
+        describe(f"array {name} of {path}", got, f"finite floating-point numbers on {axes} axes", "Mend it")
+    )
 
 
 def _column(rng: np.random.Generator, logs: list[np.ndarray], samples: int) -> np.ndarray:

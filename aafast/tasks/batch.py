@@ -32,7 +32,8 @@ class TaskBatch(NamedTuple):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskBatch:
         """The batch and its forward models on `device` and of `dtype`."""
-        return TaskBatch(*(part.to(device=device, dtype=dtype) for part in self))
+        x, y, snr = (part.to(device=device, dtype=dtype) for part in (self.x, self.y, self.snr))
+        return TaskBatch(x, y, self.nominal.to(device, dtype), self.true.to(device, dtype), snr)
 
 
 def stack(parts: Sequence[np.ndarray | float]) -> Tensor:

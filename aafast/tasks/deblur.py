@@ -12,7 +12,7 @@ import torch
 
 from ..data.canvases import generated_image
 from ..data.folders import open_images
-from ..data.mismatch import BLUR_LEVELS, BlurMismatch, mismatch_level
+from ..data.mismatch import BLUR_LEVELS, BlurMismatch, level_of
 from ..data.photographs import photograph
 from ..data.splits import generator
 from ..physics import GaussianBlur, gaussian_kernel
@@ -50,7 +50,7 @@ def draw(
     range of the true standard deviation of k in pixels, log-uniform. noise: range of the standard deviation of the
     white noise, uniform, in the unit of x, which lies in 0..1. The others as in `draw_pairs`.
     """
-    level = mismatch_level(mismatch, BLUR_LEVELS)
+    level = level_of(mismatch, BLUR_LEVELS)
     check_range("sigma", sigma, above_zero=True)
     check_range("noise", noise)
     images = _images(source)
@@ -64,8 +64,8 @@ def draw(
         image = images(rng, wide, seed, split, index)
         clean = _blur(image, width)
         rows.append((image[:, HALO:-HALO, HALO:-HALO], clean + error, told, width, snr_db(clean, error)))
-    x, y, told, widths, snr = zip(*rows, strict=True)
-    return TaskBatch(stack(x), stack(y), blurs(told), blurs(widths), torch.tensor(snr, dtype=torch.float32))
+    x, y, nominal, true, snr = zip(*rows, strict=True)
+    return TaskBatch(stack(x), stack(y), blurs(nominal), blurs(true), stack(snr))
 
 
 def blurs(sigmas: Sequence[float]) -> GaussianBlur:

@@ -12,7 +12,7 @@ import numpy as np
 from ..checks import check_choice
 from ..data.canvases import generated_scene
 from ..data.cityscapes import open_cityscapes
-from ..data.mismatch import HAZE_LEVELS, HazeMismatch, mismatch_level
+from ..data.mismatch import HAZE_LEVELS, HazeMismatch, level_of
 from ..data.photographs import photographed_scene
 from ..data.scenes import Scene
 from ..data.splits import generator
@@ -52,7 +52,7 @@ def draw(
     haze has the density of their names and the airlight that explains them best; None is "given" where they are, and
     beta and noise then have no use. The others as in `draw_pairs`.
     """
-    level = mismatch_level(mismatch, HAZE_LEVELS)
+    level = level_of(mismatch, HAZE_LEVELS)
     check_range("beta", beta, above_zero=True)
     check_range("noise", noise)
     check_choice("nominal", nominal, ("haze", "identity"))
@@ -61,11 +61,11 @@ def draw(
     for index in range(start, start + batch):
         rng = generator(seed, split, index)
         density = float(np.exp(rng.uniform(*np.log(beta))))
-        airlight = rng.uniform(0.73, 0.95) + rng.uniform(-0.03, 0.03, 3)
+        airlight: np.ndarray = rng.uniform(0.73, 0.95) + rng.uniform(-0.03, 0.03, 3)
         wrong_density, wrong_airlight = level.draw(rng)
         error = np.float32(rng.uniform(*noise)) * rng.standard_normal((3, *shape), np.float32)
         scene = scenes(rng, shape, seed, split, index)
-        if scene.foggy is not None:
+        if scene.airlight is not None:
             density, airlight = scene.beta, scene.airlight
         t = np.exp(np.float32(-density) * scene.depth)
         clean = scene.image * t + airlight.astype(np.float32)[:, None, None] * (1 - t)
