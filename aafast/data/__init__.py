@@ -2,7 +2,7 @@
 
 from .line import Line, synthetic_line
 from .mismatch import LEVELS, BlurMismatch, HazeMismatch, Mismatch, WaveletError, mismatch_level
-from .pairs import PairStream, SeismicBatch, seismic_pairs
+from .pairs import SeismicBatch, seismic_pairs
 from .reflectivity import reflectivity_column, reflectivity_section
 from .wavelets import WaveletSpec, normalise, ormsby, random_spec, random_wavelet, ricker, rotate
 
@@ -12,7 +12,6 @@ __all__ = [
     "HazeMismatch",
     "Line",
     "Mismatch",
-    "PairStream",
     "SeismicBatch",
     "WaveletError",
     "WaveletSpec",

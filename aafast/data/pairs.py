@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import IterableDataset, get_worker_info
 
 from aafast.errors import InputError, describe
 
@@ -83,34 +82,6 @@ def seismic_pairs(
     parts = (torch.from_numpy(np.stack(part)).to(dtype) for part in zip(*pairs, strict=True))
     x, y, w_true, w_nominal, snr = parts
     return SeismicBatch(x[:, None], y[:, None], w_true, w_nominal, snr)
-
-
-class PairStream(IterableDataset):
-    """Endless batches of `seismic_pairs`; batch b holds the pairs b * batch, ..., b * batch + batch - 1.
-
-    Iterate it directly, or hand it to `torch.utils.data.DataLoader(stream, batch_size=None, num_workers=n)`:
-    worker k makes batches k, k + n, ..., which the loader returns in order, so the sequence is the same for
-    every number of workers.
-
-    Args:
-        batch: pairs per batch.
-        first: number of the first batch, to continue an interrupted training.
-        options: as in `seismic_pairs`, without `start`.
-    """
-
-    def __init__(self, batch: int, first: int = 0, **options: Any) -> None:
-        super().__init__()
-        self.batch = batch
-        self.first = first
-        self.options = options
-
-    def __iter__(self) -> Iterator[SeismicBatch]:
-        worker = get_worker_info()
-        number, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        number += self.first
-        while True:
-            yield seismic_pairs(self.batch, start=number * self.batch, **self.options)
-            number += step
 
 
 def _pair(

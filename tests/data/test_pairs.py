@@ -1,13 +1,10 @@
-"""Pairs: determinism, independence of the batch, forward model, noise, mismatch, streams."""
-
-import itertools
+"""Pairs: determinism, independence of the batch, forward model, noise, mismatch, splits."""
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from aafast.data import LEVELS, Mismatch, PairStream, WaveletSpec, mismatch_level, seismic_pairs
+from aafast.data import LEVELS, Mismatch, WaveletSpec, mismatch_level, seismic_pairs
 from aafast.errors import InputError
 
 
@@ -121,24 +118,12 @@ def test_half_of_the_nominal_wavelets_are_zero_phase():
     assert 0.38 < even.double().mean() < 0.62
 
 
-def test_stream_gives_the_batches_of_seismic_pairs():
-    stream = PairStream(3, shape=(16, 8), seed=9)
-    for number, batch in enumerate(itertools.islice(stream, 3)):
-        expected = seismic_pairs(3, (16, 8), 9, start=3 * number)
-        assert all(torch.equal(p, q) for p, q in zip(batch, expected, strict=True))
-    later = next(iter(PairStream(3, first=2, shape=(16, 8), seed=9)))
-    assert torch.equal(later.y, batch.y)
-
-
-def test_stream_is_the_same_with_worker_processes():
-    stream = PairStream(2, shape=(16, 8), seed=10)
-    plain = list(itertools.islice(stream, 5))
-    # A spawned worker that is stopped early finalises Python while its queue thread may be inside torch, and aborts;
-    # a worker of the fork server leaves without finalising.
-    loader = DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context="forkserver")
-    for a, b in zip(plain, loader, strict=False):
-        assert all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
-        assert type(b).__name__ == "SeismicBatch"
+def test_splits_share_no_pair_and_none_with_the_stream_beside_them():
+    first = [seismic_pairs(4, (16, 8), 9, split=split) for split in (None, "train", "valid", "test")]
+    seen = {tuple(pair.flatten().tolist()) for batch in first for pair in batch.x}
+    assert len(seen) == 16
+    again = seismic_pairs(1, (16, 8), 9, split="test", start=3)
+    assert all(torch.equal(p[3:], q) for p, q in zip(first[3], again, strict=True))
 
 
 @pytest.mark.parametrize("options", [
