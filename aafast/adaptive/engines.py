@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -18,10 +18,10 @@ class Engine(Protocol):
 
     name: str  # of the backend
 
-    def refusal(self, model: nn.Module, y: Tensor, A0: ForwardModel) -> str | None:
+    def refusal(self, model: Any, y: Tensor, A0: ForwardModel) -> str | None:
         """Why it cannot take this model, or None."""
 
-    def solve(self, model: nn.Module, y: Tensor, A0: ForwardModel) -> Solution:
+    def solve(self, model: Any, y: Tensor, A0: ForwardModel) -> Solution:
         """Solve one checked batch."""
 
 

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from .. import __version__
 from ..errors import AafastError
@@ -43,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code, one of `_parser.EXIT_CODES`."""
     words = sys.argv[1:] if argv is None else argv
     channel = Channel(json="--json" in words)
-    for stream in (sys.stdout, sys.stderr):
+    streams: tuple[Any, ...] = (sys.stdout, sys.stderr)
+    for stream in streams:
         with contextlib.suppress(AttributeError):  # a name that this terminal cannot show ends no run
             stream.reconfigure(errors="backslashreplace")
     try:

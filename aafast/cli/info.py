@@ -40,7 +40,7 @@ def gather() -> dict:
     from ..ops import backends
     from ..ops._native import load
 
-    versions = {"aafast": __version__, "python": platform.python_version()}
+    versions: dict[str, str | None] = {"aafast": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             versions[name] = metadata.version(name)

@@ -100,7 +100,7 @@ def run_demo(
         threads=threads,
         seconds=time.perf_counter() - clock,
     )
-    if report:
+    if result.report is not None:
         write(result, result.report)
     say("\n" + result.text())
     return result

@@ -36,7 +36,8 @@ def score(
 ) -> Row:
     """Compare an estimate [T, X] with the truth on the live traces [X], in the line's own amplitudes."""
     figures = compare(truth[None, :, live], estimate[None, :, live], scale="least-squares")
-    return Row(name, wavelet, *(float(figures[k][0]) for k in ("psnr", "correlation", "quality")), seconds)
+    psnr, correlation, quality = (float(figures[k][0]) for k in ("psnr", "correlation", "quality"))
+    return Row(name, wavelet, psnr, correlation, quality, seconds)
 
 
 def margin(ours: Row, other: Row) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def _text(samples: int, traces: int, interval: int, notes: tuple[str, ...]) -> d
     return numbered | {39: "SEG Y REV1", 40: "END TEXTUAL HEADER"}
 
 
-def _header(field: object, k: int, samples: int, interval: int, dead: bool) -> dict[int, int]:
+def _header(field: Any, k: int, samples: int, interval: int, dead: bool) -> dict[int, int]:
     east = _ORIGIN[0] + k * _SPACING * np.sin(_AZIMUTH)
     north = _ORIGIN[1] + k * _SPACING * np.cos(_AZIMUTH)
     return {

@@ -37,12 +37,12 @@ class Features:
         with torch.enable_grad():
             self.first = F.linear(wavelets, theta["linear1_weight"][0], theta["linear1_bias"][0]).requires_grad_()
             self.norm1 = [theta[f"batch1_{part}"][0].detach().requires_grad_() for part in ("weight", "bias")]
-            self.hidden = F.gelu(F.batch_norm(self.first, None, None, *self.norm1, training=True))
+            self.hidden = F.gelu(F.batch_norm(self.first, None, None, self.norm1[0], self.norm1[1], training=True))
             # The weight from the left: a third less time than F.linear takes for so few columns.
             second = theta["linear2_weight"][0] @ self.hidden.detach().mT + theta["linear2_bias"][0][:, None]
             self.second = second.mT.contiguous().requires_grad_()
             self.norm2 = [theta[f"batch2_{part}"][0].detach().requires_grad_() for part in ("weight", "bias")]
-            self.out = F.batch_norm(self.second, None, None, *self.norm2, training=True)
+            self.out = F.batch_norm(self.second, None, None, self.norm2[0], self.norm2[1], training=True)
         self.image = self.out.detach().reshape(-1, 1, *shape)
 
     def of(self, theta: Theta) -> bool:

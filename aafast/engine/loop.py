@@ -19,7 +19,6 @@ from ..physics import ForwardModel
 from ..solvers import Solution
 from ..solvers.iterate import RESTART
 from .graphs import Launcher
-from .mismatch import FusedMismatch
 from .optimiser import adamw_on_device
 from .plan import Plan
 from .replica import REPLICABLE, Replica, kind_of
@@ -57,8 +56,8 @@ class DeviceLoop:
         self.best = y.new_empty(len(y))
         self.curve = y.new_empty(self.solver.max_iter, len(y))
         self.memory = _memory(self.solver, y)
-        self.network = model.residual if self.adaptive else None
-        self.mismatch: FusedMismatch | None = None
+        self.network: Any = model.residual if self.adaptive else None
+        self.mismatch: Any = None  # a FusedMismatch, of an adaptive model
         self.state: dict[str, Tensor] = {}
         self.starts: tuple[Written, ...] = ()
         if self.adaptive:

@@ -30,8 +30,8 @@ ThetaGradient = dict[str, Any]  # Tensor, or Outer for the weight of a linear la
 class Seeds:
     """The misfit of a batch and its derivatives in z and theta, where they were asked for."""
 
-    z: Tensor | None = None
-    theta: ThetaGradient | None = None
+    z: Any = None  # Tensor [B, C, H, W]
+    theta: Any = None  # ThetaGradient
 
 
 class FusedMismatch:
@@ -130,9 +130,11 @@ class _FusedConv(FusedMismatch):
                 planes, weights, d_f[part], saved, towards, written, begin, scale, self.status
             )
         if of == "z":
+            assert d_in is not None
             towards = A0.A_adjoint(d_nominal.add_(d_in[:, :channels]))
             return Seeds(z=self._add_linear_adjoint(theta, d_f, towards))
         gradient: ThetaGradient = {}
+        assert found is not None
         found.into(gradient)
         self._theta_beside(theta, z, A0, d_f, d_in, gradient)
         return Seeds(theta=gradient)
@@ -162,6 +164,8 @@ class _FusedWavelet(_FusedConv):
 
 
 class _FusedWaveletFeature(_FusedConv):
+    network: WaveletFeatureMismatch
+
     def __init__(self, network: WaveletFeatureMismatch, place: Place) -> None:
         super().__init__(network, place)
         self.features: Features | None = None
@@ -177,6 +181,7 @@ class _FusedWaveletFeature(_FusedConv):
     def _theta_beside(
         self, theta: Theta, z: Tensor, A0: ForwardModel, d_f: Tensor, d_in: Tensor | None, gradient: ThetaGradient
     ) -> None:
+        assert self.features is not None and d_in is not None
         gradient.update(self.features.gradients(d_in[:, -1]))
 
 
@@ -185,6 +190,7 @@ class _FusedHaze(FusedMismatch):
 
     TRANSMISSION = Names(("trans1", "trans2"), ("trans_norm1",), bias=True)
     LIGHT = Names(("light1", "light2", "light3"), ("light_norm1", "light_norm2"), bias=True)
+    network: HazeMismatch
 
     def __init__(self, network: HazeMismatch, place: Place) -> None:
         super().__init__(network, place)
@@ -212,7 +218,7 @@ class _FusedHaze(FusedMismatch):
         adjoint = of == "theta"
         t_weights, l_weights = self.transmission.weights(theta, adjoint), self.light.weights(theta, True)
         d_nominal = torch.empty_like(nominal)
-        d_z = torch.empty_like(nominal) if of == "z" else None
+        d_z = torch.empty_like(nominal) if of == "z" else nominal  # not read where theta is asked for
         shared = len(l_weights.packed) == 1
         found = (
             (ThetaGradients(self.transmission, t_weights, shared, batch),
@@ -238,6 +244,7 @@ class _FusedHaze(FusedMismatch):
                 )
                 continue
             t_found, l_found = found
+            assert t_saved is not None
             t_part, l_part = t_found.chunk(begin, end), l_found.chunk(begin, end)
             self.light.fused.backward((z,), l_weights, d_light, l_saved, None, l_part, begin, scale, self.status)
             self.transmission.fused.backward(
@@ -246,8 +253,8 @@ class _FusedHaze(FusedMismatch):
         if found is None:
             return Seeds(z=A0.A_adjoint(d_nominal) + d_z)
         gradient: ThetaGradient = {}
-        for part in found:
-            part.into(gradient)
+        for gradients in found:
+            gradients.into(gradient)
         return Seeds(theta=gradient)
 
 

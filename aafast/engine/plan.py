@@ -28,7 +28,7 @@ class Plan:
     step: float
     skip: bool
     place: Place
-    made_from: tuple[Tensor, ...] | tuple[Written, ...]  # copies of the weights; on a device, marks of them
+    made_from: tuple[Tensor | Written, ...]  # copies of the weights; on a device, marks of them
     settings: tuple[object, ...]
 
     def apply_prox(self, images: tuple[Tensor, ...], status: Tensor | None = None) -> Tensor:
@@ -95,8 +95,7 @@ def _tensors(model: Model) -> list[Tensor]:
 
 def _settings(model: Model, backend: str) -> tuple[object, ...]:
     """What a plan depends on beside the weights."""
-    module, _ = _native.load()
-    isa = module.selected_isa() if backend == "cpp" else ""
+    isa = _native.invoke("selected_isa") if backend == "cpp" else ""
     return model.precision, isa, model.prox.skip
 
 

@@ -17,7 +17,7 @@ from .mismatch import FusedMismatch
 class FusedProblem(Problem):
     """A Problem whose mismatch network is a FusedMismatch."""
 
-    residual: FusedMismatch
+    residual: FusedMismatch  # type: ignore[assignment]  # called as a MismatchNetwork is
 
     def _scale(self) -> float:
         """The derivative of a mean of squares: 2 over the values of a sample, or of the batch for its scope."""

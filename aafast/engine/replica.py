@@ -36,6 +36,7 @@ def _tensors(A0: ForwardModel) -> list[Tensor]:
         return [A0.wavelet]
     if isinstance(A0, Haze):
         return [A0.depth, A0.beta, A0.airlight]
+    assert isinstance(A0, GaussianBlur)
     factors = A0._separated()
     return [A0.kernel, *(() if factors is None else (factors.column, factors.row, factors.fits))]
 
@@ -43,10 +44,15 @@ def _tensors(A0: ForwardModel) -> list[Tensor]:
 def _rebuilt(A0: ForwardModel, tensors: list[Tensor]) -> ForwardModel:
     if isinstance(A0, WaveletConvolution):
         return WaveletConvolution.unchecked(tensors[0])
-    model = type(A0).__new__(type(A0))
     if isinstance(A0, Haze):
-        model.depth, model.beta, model.airlight = tensors
-        return model
-    factors = A0._separated()
-    model._hold(tensors[0], None if factors is None else Factors(*tensors[1:], factors.all_fit))
-    return model
+        haze = type(A0).__new__(type(A0))
+        haze.depth, haze.beta, haze.airlight = tensors
+        return haze
+    assert isinstance(A0, GaussianBlur)
+    blur, factors = type(A0).__new__(type(A0)), A0._separated()
+    if factors is None:
+        blur._hold(tensors[0], None)
+    else:
+        kernel, column, row, fits = tensors
+        blur._hold(kernel, Factors(column, row, fits, factors.all_fit))
+    return blur

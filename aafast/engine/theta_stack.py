@@ -51,7 +51,8 @@ class ThetaStack:
 
     def saved(self, batch: int, images: tuple[Tensor, ...]) -> Tensor:
         """Memory for the activations of `batch` samples, in the arena."""
-        return self.fused.saved(batch, *images[0].shape[2:], f"{self.label}.saved", self.place.device)
+        height, width = images[0].shape[2:]
+        return self.fused.saved(batch, height, width, f"{self.label}.saved", self.place.device)
 
 
 class ThetaGradients:
@@ -66,8 +67,11 @@ class ThetaGradients:
 
     def chunk(self, begin: int, end: int) -> StackGradients:
         """Where the native stack writes the gradients of samples begin ... end."""
-        parts = (self.all.weight, self.all.bias, self.all.norm_weight, self.all.norm_bias)
-        return StackGradients(*([None if t is None else t[begin:end] for t in part] for part in parts))
+        bias, norm_weight, norm_bias = (
+            [None if t is None else t[begin:end] for t in part]
+            for part in (self.all.bias, self.all.norm_weight, self.all.norm_bias)
+        )
+        return StackGradients([t[begin:end] for t in self.all.weight], bias, norm_weight, norm_bias)
 
     def into(self, theta_gradient: Theta) -> None:
         """Enter the gradients under theta's names."""
@@ -76,12 +80,13 @@ class ThetaGradients:
             theta_gradient[f"{name}_weight"] = self._of_theta(found.weight[index])
             if names.bias:
                 theta_gradient[f"{name}_bias"] = self._of_theta(found.bias[index])
-        for index, name in enumerate(names.norms):
-            if name is not None:
-                theta_gradient[f"{name}_weight"] = self._of_theta(found.norm_weight[index])
-                theta_gradient[f"{name}_bias"] = self._of_theta(found.norm_bias[index])
+        for index, norm in enumerate(names.norms):
+            if norm is not None:
+                theta_gradient[f"{norm}_weight"] = self._of_theta(found.norm_weight[index])
+                theta_gradient[f"{norm}_bias"] = self._of_theta(found.norm_bias[index])
 
-    def _of_theta(self, sets: Tensor) -> Tensor:
+    def _of_theta(self, sets: Tensor | None) -> Tensor:
+        assert sets is not None
         if self.shared and len(sets) > 1 and self.stack.place.backend != "cuda":
             return sets.sum(0, keepdim=True)
         return sets  # its optimiser adds them up itself

@@ -50,7 +50,7 @@ class ProximalNetwork(nn.Module):
                 initialise(layer.weight)
         if not group:  # without GroupNorm the tenth of Kaiming would let the signal die out layer by layer
             with torch.no_grad():
-                for layer in self.R[:-1]:
+                for layer in layers[:-1]:
                     if isinstance(layer, nn.Conv2d):
                         layer.weight.mul_(10)
 

@@ -273,7 +273,7 @@ class HazeMismatch(MismatchNetwork):
         return nominal * transmission + light * (1 - transmission)
 
 
-RESIDUALS: dict[str, type[MismatchNetwork]] = {
+RESIDUALS: dict[str, type[Any]] = {
     "none": MismatchNetwork,
     "conv": ConvMismatch,
     "wavelet": WaveletMismatch,

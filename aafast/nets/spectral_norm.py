@@ -55,7 +55,7 @@ class Written(NamedTuple):
     """A weight at one moment: its memory (held, so that no other weight can come to lie there) and count of writes."""
 
     memory: Tensor
-    count: int
+    count: int  # type: ignore[assignment]  # of writes, not of items
 
     @classmethod
     def now(cls, weight: Tensor) -> Written:
@@ -79,6 +79,9 @@ class NormalisedConv2d(nn.Conv2d):
     weight is unchanged; within a solve it is a constant. It is saved with the weights, since finding it from nothing
     takes seconds. Gradients of training flow through sigma with its singular vectors held fixed.
     """
+
+    sigma: Tensor
+    u: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, bias: bool = False, **options: Any) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1, bias=bias, **options)
@@ -122,5 +125,6 @@ class NormalisedConv2d(nn.Conv2d):
 def refresh(module: nn.Module) -> None:
     """Refresh every normalised layer below `module`."""
     for layer in module.modules():
-        if layer is not module and callable(getattr(layer, "refresh", None)):
-            layer.refresh()
+        found = getattr(layer, "refresh", None)
+        if layer is not module and callable(found):
+            found()

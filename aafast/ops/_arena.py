@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 class Buffers(dict[tuple[str, torch.dtype, torch.device], Tensor]):
     """Buffers by name, dtype and device; a class of its own, so that other threads may hold it weakly."""
 
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
     def bytes(self) -> int:
         return sum(buffer.numel() * buffer.itemsize for buffer in list(self.values()))

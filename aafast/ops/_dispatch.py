@@ -7,7 +7,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -19,7 +19,7 @@ BACKENDS = ("eager", "cpp", "cuda", "triton")
 PREFERENCE = {"cpu": ("cpp", "eager"), "cuda": ("cuda", "triton", "eager")}
 VARIABLE = "AAFAST_BACKEND"
 
-Implementations = dict[str, Callable[..., None]]
+Implementations = dict[str, Callable[..., Any]]
 _operations: dict[str, Implementations] = {}
 
 

@@ -11,15 +11,15 @@ from ..errors import InputError, describe
 
 def check_compute_tensors(**tensors: object) -> None:
     """Raise InputError unless all are dense float32 or float64 tensors of one dtype and one device."""
-    first = ""
+    first, reference = "", None
     for name, given in tensors.items():
         value = check_tensor(name, given, dtypes=COMPUTE_DTYPES)
         if value.layout != torch.strided:
             raise InputError(
                 describe(f"layout of {name}", value.layout, "torch.strided", f"Use {name}.to_dense()")
             )
-        first = first or name
-        reference = tensors[first]
+        if reference is None:
+            first, reference = name, value
         if value.dtype != reference.dtype:
             raise InputError(
                 describe(

@@ -16,7 +16,7 @@ def constant(function: Function) -> Function:
 
     Its arguments are constants of the trace too. That decorator itself imports the compiler where it is used.
     """
-    function._dynamo_marked_constant = True
+    setattr(function, "_dynamo_marked_constant", True)  # noqa: B010 - functions have no such attribute
     return function
 
 

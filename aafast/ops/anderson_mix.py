@@ -21,7 +21,7 @@ class _Mix(NamedTuple):
     """What is not a tensor; see `anderson_mix`."""
 
     newest: int
-    count: int
+    count: int  # type: ignore[assignment]  # of iterates, not of items
     ridge: float
     beta: float
     relative: bool
@@ -229,8 +229,7 @@ def _cpp(X: Tensor, F: Tensor, gram: Tensor, mix: _Mix, outputs: Outputs) -> Non
 
 
 def _cuda(X: Tensor, F: Tensor, gram: Tensor, mix: _Mix, outputs: Outputs) -> None:
-    module, _ = _native.load()
-    scratch = X.new_empty(module.anderson_mix_cuda_scratch(*X.shape), dtype=torch.float64)
+    scratch = X.new_empty(_native.invoke("anderson_mix_cuda_scratch", *X.shape), dtype=torch.float64)
     stream = torch.cuda.current_stream(X.device).cuda_stream
     inputs, results = _addresses(X, F, gram), _addresses(scratch, *outputs)
     _native.call("anderson_mix_cuda", X.dtype, *inputs, *X.shape, *mix, X.get_device(), stream, *results)

@@ -132,9 +132,11 @@ def _eager(
         if i == len(weights) - 1:
             break
         scale, shift = norm_weight[i], norm_bias[i]
-        if scale is not None and len(scale) == 1:
+        if scale is None or shift is None:
+            pass
+        elif len(scale) == 1:
             hidden = F.group_norm(hidden, groups, scale[0], shift[0])
-        elif scale is not None:
+        else:
             hidden = F.group_norm(hidden, groups) * scale[:, :, None, None] + shift[:, :, None, None]
         hidden = F.gelu(hidden)
     return hidden.contiguous()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from ..errors import InputError, describe
 from . import _dispatch, _native
@@ -151,7 +152,7 @@ def _kernel_gradient(grad: Tensor, x: Tensor, size: int) -> Tensor:
     # Padded by hand: oneDNN's weight gradient writes out of bounds where its own padding exceeds the image.
     padded = F.pad(x, (half,) * 4).reshape(1, planes, height + 2 * half, width + 2 * half)
     grad = grad.reshape(1, planes, height, width)
-    weight = torch.nn.grad.conv2d_weight(padded, (planes, 1, size, size), grad, groups=planes)
+    weight = conv2d_weight(padded, (planes, 1, size, size), grad, groups=planes)
     return weight.reshape(batch, channels, size, size)
 
 
@@ -232,7 +233,7 @@ def _planes_cuda(x: Tensor, kernel: Tensor, out: Tensor) -> None:
 
 def _separable_cuda(x: Tensor, column: Tensor, row: Tensor, out: Tensor) -> None:
     size = (*x.shape, column.shape[-1])
-    scratch = x.new_empty(_native.load()[0].correlate_separable_cuda_scratch(*size))
+    scratch = x.new_empty(_native.invoke("correlate_separable_cuda_scratch", *size))
     sample, channel = _strides(column)
     kernels = ((column.data_ptr(), sample), row.data_ptr(), channel)
     addresses = (x.data_ptr(), 0, _native.where(x), scratch.data_ptr(), out.data_ptr())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
 from ..errors import InputError, describe
 from . import _dispatch, _native
@@ -186,7 +187,7 @@ def _time_cpp(x: Tensor, kernel: Tensor, out: Tensor) -> None:
 def _kernel_eager(g: Tensor, x: Tensor, out: Tensor) -> None:
     batch, taps = out.shape
     padded = _padded(x, taps).transpose(0, 1)
-    weight = torch.nn.grad.conv2d_weight(padded, (batch, 1, taps, 1), g.transpose(0, 1), groups=batch)
+    weight = conv2d_weight(padded, (batch, 1, taps, 1), g.transpose(0, 1), groups=batch)
     out.copy_(weight.reshape(batch, taps))
 
 

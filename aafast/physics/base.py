@@ -120,8 +120,8 @@ class _Joined(ForwardModel):
         return None if any(z is None for z in solved) else torch.cat(solved)
 
     def features(self) -> Tensor | None:
-        features = [model.features() for model in self.models]
-        return None if any(f is None for f in features) else torch.cat(features)
+        features = [f for f in (model.features() for model in self.models) if f is not None]
+        return torch.cat(features) if len(features) == len(self.models) else None
 
     def select(self, index: int) -> ForwardModel:
         return self.models[index]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,16 +55,17 @@ def reproduce(name: str, arrays: dict[str, Tensor]) -> Pairs:
         if isinstance(model, RobustLU):
             return {"xs": (torch.stack(model.run(y, A0, len(arrays["xs"]))), arrays["xs"])}
         if isinstance(model, AdaptiveLU):
-            run = model.run(y, A0, len(arrays["xs"]))
-            stacked = ("zs", "xs", "loss_z", "loss_theta")
+            run = _stacked(model.run(y, A0, len(arrays["xs"])), ("zs", "xs", "loss_z", "loss_theta"))
         else:
-            run = model.run(y, A0, DEQ_ITERATIONS, record=True)
-            stacked = ("x_in", "x_out", "zs")
-    pairs = {key: (torch.stack(getattr(run, key)), arrays[key]) for key in stacked}
-    if isinstance(model, AdaptiveDEQ):
-        pairs["x"] = run.x, arrays["x"]
-        pairs["residuals"] = torch.tensor(run.residuals, dtype=torch.float64), arrays["residuals"]
+            solve = model.run(y, A0, DEQ_ITERATIONS, record=True)
+            run = _stacked(solve, ("x_in", "x_out", "zs"))
+            run |= {"x": solve.x, "residuals": torch.tensor(solve.residuals, dtype=torch.float64)}
+    pairs = {key: (value, arrays[key]) for key, value in run.items()}
     return pairs | state(model.mismatch, arrays)
+
+
+def _stacked(record: object, names: tuple[str, ...]) -> dict[str, Tensor]:
+    return {name: torch.stack(getattr(record, name)) for name in names}
 
 
 def required(name: str) -> set[str]:
@@ -158,7 +160,7 @@ def _anderson(arrays: dict[str, Tensor]) -> Pairs:
     def affine(v: Tensor) -> Tensor:
         return (torch.einsum("bij,bj->bi", M, v.reshape(len(M), -1)) + c).reshape(shape)
 
-    settings = {key: arrays[key].item() for key in ("m", "lam", "beta", "max_iter", "tol")}
+    settings: dict[str, Any] = {key: arrays[key].item() for key in ("m", "lam", "beta", "max_iter", "tol")}
     x, residuals = anderson(affine, torch.zeros(shape, dtype=torch.float64), **settings)
     computed = torch.tensor(residuals, dtype=torch.float64)
     return {"x": (x, arrays["x"]), "residuals": (computed, arrays["residuals"])}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 STEP = 1e-4  # of z, of theta and of the training
 
@@ -15,7 +17,7 @@ class Adaptation:
     theta and its moments are shared by the batch and outlive it: the next call goes on where this one ended.
     """
 
-    def __init__(self, mismatch: nn.Module, gamma: float, lam: float) -> None:
+    def __init__(self, mismatch: Any, gamma: float, lam: float) -> None:
         self.mismatch, self.gamma, self.lam = mismatch, gamma, lam
         self.theta_optimizer = torch.optim.AdamW(mismatch.parameters(), lr=STEP)
 
@@ -40,6 +42,7 @@ class Adaptation:
         """The gradient that the z-step follows."""
         z = z.detach().clone().requires_grad_()
         self._backward_to_z(x, z, y, A0)
+        assert z.grad is not None
         return z.grad
 
     def _backward_to_z(self, x: Tensor, z: Tensor, y: Tensor, A0: Tensor) -> Tensor:

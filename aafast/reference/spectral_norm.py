@@ -26,6 +26,9 @@ class SpectralConv2d(nn.Module):
     (as stored, if there was none), cut off from weight_orig: a backward pass still computes its gradient.
     """
 
+    weight: Tensor
+    weight_u: Tensor
+
     def __init__(self, channels_in: int, channels_out: int, bias: bool = False) -> None:
         super().__init__()
         self.weight_orig = nn.Parameter(torch.empty(channels_out, channels_in, 3, 3))

@@ -53,7 +53,7 @@ class Comparison:
             return "size       {} samples x {} traces, and {} x {}".format(*self.shape_a, *self.shape_b)
         lines = [f"size       {self.shape_a[0]} samples x {self.shape_a[1]} traces"]
         if self.samples:
-            trace, sample = self.where
+            trace, sample = self.where or (0, 0)
             lines += [
                 f"samples    {self.samples} differ, in {self.traces} traces",
                 f"largest    {self.largest:.6g} at trace {trace}, sample {sample}; {self.relative:.3g} of the largest",
@@ -80,22 +80,21 @@ def compare_surveys(a: str | Path, b: str | Path) -> Comparison:
     Raises FileError, FormatError where one of them cannot be read.
     """
     with Survey(a) as first, Survey(b) as second:
-        shapes = [(s.layout.samples, s.layout.traces) for s in (first, second)]
+        a_shape, b_shape = ((s.layout.samples, s.layout.traces) for s in (first, second))
         notes = _notes(first.layout, second.layout)
-        if shapes[0] != shapes[1]:
-            return Comparison(*shapes, math.inf, None, math.inf, math.inf, 0, 0, [], [], [], 0, notes)
+        if a_shape != b_shape:
+            return Comparison(a_shape, b_shape, math.inf, None, math.inf, math.inf, 0, 0, [], [], [], 0, notes)
         heads = [s.head() for s in (first, second)]
-        counts = _Counts(shapes[0][0])
+        counts = _Counts(a_shape[0])
         step = max(1, _CHUNK // max(first.layout.stride, second.layout.stride))
         for start in range(0, first.layout.traces, step):
             stop = min(start + step, first.layout.traces)
             counts.add(start, *(_split(s, start, stop) for s in (first, second)))
         lines = _differing(heads[0][:TEXT], heads[1][:TEXT])
-        texts = [h[TEXT + BINARY:] for h in heads]
-        if not np.array_equal(*texts):
+        if not np.array_equal(heads[0][TEXT + BINARY:], heads[1][TEXT + BINARY:]):
             notes.append("the extended text headers differ")
         return Comparison(
-            *shapes, *counts.amplitudes(), counts.samples, counts.traces,
+            a_shape, b_shape, *counts.amplitudes(), counts.samples, counts.traces,
             sorted({k // WIDTH + 1 for k in lines}),
             [k + 1 + TEXT for k in _differing(*(h[TEXT:TEXT + BINARY] for h in heads))],
             (np.flatnonzero(counts.bytes) + 1).tolist(), counts.headers, notes,
@@ -113,7 +112,8 @@ class _Counts:
 
     def __init__(self, samples: int) -> None:
         self._width = samples
-        self._largest, self._peak, self._where = 0.0, 0.0, None
+        self._largest, self._peak = 0.0, 0.0
+        self._where: tuple[int, int] | None = None
         self._power = np.zeros(2)
         self.samples = self.traces = self.headers = 0
         self.bytes = np.zeros(TRACE, bool)

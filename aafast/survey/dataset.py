@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def reconstruct_dataset(
     samples = amplitude.shape[-1]
     nominal = parse_wavelet(wavelet, interval, samples, polarity=polarity)
     solver = SolverSpec(model, device, solve).load()
-    lines = range(amplitude.shape[0]) if amplitude.ndim == 3 else (Ellipsis,)
+    lines: Sequence[Any] = range(amplitude.shape[0]) if amplitude.ndim == 3 else (Ellipsis,)
     found = np.array(amplitude.values, np.float32)
     alive = [_live(found[k], live[k]) for k in lines]
     chosen = [k for k, some in zip(lines, alive, strict=True) if some.any()]

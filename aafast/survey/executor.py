@@ -72,7 +72,7 @@ class ProcessExecutor:
 class _Member:
     """A worker process, the connection to it, and the blocks that it has, in order."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: bytes) -> None:
         self.connection, theirs = Pipe()
         command = [sys.executable, "-c", "from aafast.survey.executor import serve; serve()", str(theirs.fileno())]
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -30,7 +30,7 @@ class AtomicFile:
         stem = f".{os.fsdecode(os.fsencode(self.path.name)[:200])}"  # a name has room for 255 bytes
         _remove_ownerless(self.path.parent, stem)
         check_room(self.path, room, what)
-        self._handle = None
+        self._handle: int | None = None
         while self._handle is None:
             self.temporary = self.path.parent / f"{stem}.{os.getpid()}-{os.urandom(4).hex()}.part"
             self._create()
@@ -43,6 +43,7 @@ class AtomicFile:
 
     def commit(self) -> None:
         """Bring the bytes to the disk, then give the file its name in one step."""
+        assert self._handle is not None
         os.fsync(self._handle)
         os.replace(self.temporary, self.path)
         self._release()
@@ -62,17 +63,17 @@ class AtomicFile:
     def _create(self) -> None:
         """Make and lock the hidden file, unless another process took it for ownerless in between."""
         try:
-            self._handle = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            handle = self._handle = os.open(self.temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except OSError as error:
             raise FileError(describe(f"folder of {self.what} {self.path}", error.strerror, "a folder to write in",
                                      "Choose another folder")) from error
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return self.discard()
         except OSError:  # a file system without locks: nobody can take the file for ownerless
             return
-        if os.fstat(self._handle).st_nlink == 0:
+        if os.fstat(handle).st_nlink == 0:
             self._release()
 
     def _release(self) -> None:

@@ -116,7 +116,8 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with open(part, "wb") as handle:
-            np.savez(handle, **arrays)
+            words: dict[str, Any] = arrays  # whose values np.savez takes for its flags
+            np.savez(handle, **words)
             handle.flush()
             os.fdatasync(handle.fileno())
         os.replace(part, path)

@@ -47,9 +47,9 @@ class Ledger:
 
     def close(self) -> None:
         """Close the file."""
-        if self._handle is not None:
+        if self._handle >= 0:
             os.close(self._handle)
-            self._handle = None
+            self._handle = -1
 
     def _load(self) -> list[dict]:
         raw = bytearray()

@@ -20,6 +20,7 @@ from .prepare import (
     SurveyPlan,
     estimate_nominal,
     has_plan,
+    has_wavelet,
     load_plan,
     load_wavelet,
     measure_survey,
@@ -207,8 +208,9 @@ class _Task:
             save_plan(job.folder, plan_qc(self.layout, self.source.geometry), self.source.geometry)
         self._prepare(job, targets)
         with self.clock("wavelet"):
-            nominal = load_wavelet(job.folder)
-            if nominal is None:
+            if has_wavelet(job.folder):
+                nominal = load_wavelet(job.folder)
+            else:
                 nominal = self._given or estimate_nominal(
                     self.source, survey, self.settings.phase, self.settings.polarity)
                 if self._well is not None:
@@ -246,7 +248,7 @@ class _Task:
 
     def _begin(self, job: Job) -> dict[str, Target]:
         """The targets, by name; the misfit's comes first, so that the output's name is the last to appear."""
-        targets = {
+        targets: dict[str, Target] = {
             name: open_target(self.layout, self.paths[name], job.path(f"{name}{self.paths[name].suffix}"))
             for name in ("misfit", "output") if name in self.paths
         }
@@ -346,7 +348,8 @@ class _Task:
         self, job: Job, survey: SurveyPlan, nominal: Wavelet, targets: dict[str, Target], blocks: list[Block]
     ) -> tuple[RunResult, list[dict]]:
         """Put together what the blocks left, finish the output and give it its name."""
-        tally = Tally(tuple(max(plan.patch[k] for plan in self._plans.values()) for k in (0, 1)))
+        highest, widest = (max(plan.patch[k] for plan in self._plans.values()) for k in (0, 1))
+        tally = Tally((highest, widest))
         pieces = []
         for block in blocks:
             piece = load_arrays(job.piece(block.number))
@@ -359,9 +362,9 @@ class _Task:
         with self.clock("write"):
             for name, target in targets.items():
                 if target.partial.exists():
-                    job.ledger.add(**{f"committing {name}": True})
+                    job.ledger.add(True, **{f"committing {name}": True})
                     notes = target.commit(lines)
-                    job.ledger.add(**{f"committed {name}": {"scale": target.scale, "notes": notes}})
+                    job.ledger.add(True, **{f"committed {name}": {"scale": target.scale, "notes": notes}})
         last = job.facts.get("committed output", {"scale": 1.0, "notes": ["an earlier run gave the output its name"]})
         live = int(survey.live.sum())
         layout, geometry = self.layout, self.source.geometry

@@ -78,8 +78,8 @@ class Plan:
     @cached_property
     def _kinds(self) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], np.ndarray]]:
         """Which weights along time and traces are equal, and the products made so far."""
-        kinds = (np.unique(axis.weights, axis=0, return_inverse=True)[1].ravel() for axis in (self.time, self.trace))
-        return *kinds, {}
+        time, trace = (np.unique(a.weights, axis=0, return_inverse=True)[1].ravel() for a in (self.time, self.trace))
+        return time, trace, {}
 
 
 def make_plan(

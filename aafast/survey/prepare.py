@@ -177,10 +177,13 @@ def save_wavelet(folder: Path, wavelet: Wavelet) -> None:
     save_arrays(folder / "wavelet.npz", samples=wavelet.samples, words=np.frombuffer(json.dumps(words).encode(), "u1"))
 
 
-def load_wavelet(folder: Path) -> Wavelet | None:
+def has_wavelet(folder: Path) -> bool:
+    """Whether the job holds a nominal wavelet."""
+    return os.path.exists(folder / "wavelet.npz")
+
+
+def load_wavelet(folder: Path) -> Wavelet:
     """The nominal wavelet that the job holds."""
-    if not os.path.exists(folder / "wavelet.npz"):
-        return None
     held = load_arrays(folder / "wavelet.npz")
     words = json.loads(held["words"].tobytes())
     return Wavelet(held["samples"], **{**words, "band": tuple(words["band"]), "notes": tuple(words["notes"])})

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,8 @@ def plan_qc(layout: Layout, geometry: Geometry) -> QcPlan:
     lowest = min(int(s.numbers.min()) for s in sections)
     highest = max(int(s.numbers.max()) for s in sections)
     width = -(-(highest - lowest + 1) // _COLUMNS)
-    cuts = np.linspace(0, samples, _SLICES + 2)[1:-1].astype(int) if geometry.kind == "3D" else []
+    count_cuts = _SLICES if geometry.kind == "3D" else 0
+    cuts = np.linspace(0, samples, count_cuts + 2)[1:-1].astype(int)
     return QcPlan(
         samples=samples,
         dt=layout.interval,
@@ -207,8 +209,9 @@ def save_plan(folder: Path, plan: QcPlan, geometry: Geometry) -> None:
 def load_qc(folder: Path) -> tuple[QcPlan, np.ndarray]:
     """The plan and the numbers [N] that `save_plan` left."""
     held = load_arrays(folder / _KEPT)
-    words = json.loads(held["plan"].tobytes())
-    return QcPlan(**{name: tuple(v) if isinstance(v, list) else v for name, v in words.items()}), held["numbers"]
+    words: dict[str, Any] = json.loads(held["plan"].tobytes())
+    words = {name: tuple(v) if isinstance(v, list) else v for name, v in words.items()}
+    return QcPlan(**words), held["numbers"]
 
 
 @dataclass
@@ -266,10 +269,10 @@ def assemble(plan: QcPlan, pieces: Iterable[QcPiece]) -> SurveyQc:
             levels = slice(row, row + 1) if cube else slice(first, last + 1)
             sums[:, levels, low:high + 1] += np.array([1, iterations, *np.nan_to_num(change)])[:, None, None]
     with np.errstate(divide="ignore", invalid="ignore"):
-        means = np.where(sums[0] > 0, sums[1:] / sums[0], np.nan)
+        iterations, frequency, phase = np.where(sums[0] > 0, sums[1:] / sums[0], np.nan)
     drawn = [(k, np.concatenate([parts[p] for p in sorted(parts)], 2)) for k, parts in images.items() if parts]
     times = plan.t0 + plan.dt * np.asarray(plan.windows[:-1])
-    return SurveyQc(plan, drawn, slices, energy, live, dead, *means, times, power)
+    return SurveyQc(plan, drawn, slices, energy, live, dead, iterations, frequency, phase, times, power)
 
 
 def _edges(samples: int, count: int) -> tuple[int, ...]:

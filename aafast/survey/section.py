@@ -118,9 +118,9 @@ def plan_section(
 
     overlap is a quarter of the patch, halo a quarter of that, by default.
     """
-    overlap = overlap or tuple(n // 4 for n in patch)
-    halo = halo or tuple(n // 4 for n in overlap)
-    return make_plan(tuple(max(SMALLEST, n) for n in shape), patch, overlap, halo, origin)
+    overlap = overlap or (patch[0] // 4, patch[1] // 4)
+    halo = halo or (overlap[0] // 4, overlap[1] // 4)
+    return make_plan((max(SMALLEST, shape[0]), max(SMALLEST, shape[1])), patch, overlap, halo, origin)
 
 
 def check_batch(batch: int) -> None:
@@ -203,7 +203,7 @@ def _check(section: np.ndarray, live: np.ndarray | None) -> tuple[np.ndarray, np
         raise InputError(describe("section", f"{section.dtype} of shape {section.shape}",
                                   "numbers [T, X], at least one sample and one trace", "Give one line"))
     section = section.astype(np.float32, copy=False)
-    live = section.any(0) if live is None else np.asarray(live, bool)
+    live = np.asarray(section.any(0) if live is None else live, bool)
     if live.shape != (section.shape[1],):
         raise InputError(describe("mask of live traces", f"shape {live.shape}", f"({section.shape[1]},)",
                                   "Give one flag per trace"))

@@ -29,6 +29,10 @@ class Survey:
     layout: the checked facts. geometry: the sections. text: lines of the text header.
     """
 
+    layout: Layout
+    _geometry: Geometry | None
+    _lock: threading.Lock
+
     def __init__(self, path: str | Path, interval: float | None = None):
         self._open(inspect(path, interval))
 
@@ -55,9 +59,9 @@ class Survey:
         """The sections, from the trace headers; they are read when this is first asked for."""
         with self._lock:
             if self._geometry is None:
-                numbers = self.headers((189, 193, 21))
-                self._geometry = find_geometry(*numbers)
-        return self._geometry
+                inline, crossline, ensemble = self.headers((189, 193, 21))
+                self._geometry = find_geometry(inline, crossline, ensemble)
+            return self._geometry
 
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Samples [T, X] float32 of the traces at these positions [X], in the data's units."""
@@ -102,10 +106,10 @@ class Survey:
         all 64 places still shows.
         """
         digest = hashlib.sha256(str(self.layout.size).encode())
-        digest.update(self._pread(0, min(self.layout.data, _CHUNK), 0, 0))
+        digest.update(self._pread(0, min(self.layout.data, _CHUNK), 0, 0).data)
         places = np.unique(np.linspace(0, self.layout.traces - 1, _LOOKS).round().astype(np.int64))
         for place in places.tolist():
-            digest.update(self._records(place, place + 1))
+            digest.update(self._records(place, place + 1).data)
         return digest.hexdigest()
 
     def head(self) -> np.ndarray:
@@ -130,7 +134,7 @@ class Survey:
 
     def _open(self, layout: Layout) -> None:
         self.layout = layout
-        self._geometry: Geometry | None = None
+        self._geometry = None
         self._lock = threading.Lock()
         try:
             self._file = open(layout.path, "rb", buffering=0)
@@ -167,7 +171,7 @@ class Survey:
     def _pread(self, start: int, size: int, first: int, stop: int) -> np.ndarray:
         """Bytes [size] from byte `start`; the traces are for the error message only."""
         raw = np.empty(size, np.uint8)
-        view, done = memoryview(raw), 0
+        view, done = raw.data, 0
         try:
             while done < size:
                 got = os.preadv(self._file.fileno(), [view[done:]], start + done)

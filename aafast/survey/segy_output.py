@@ -146,6 +146,7 @@ class SegyTarget:
     def _store_waiting(self) -> list[str]:
         """Turn the floats that wait into integers, under one factor where the largest does not fit."""
         largest = self.layout.format.largest
+        assert largest is not None  # floats never wait
         peak, power, count = 0.0, 0.0, 0
         for _, block in self._waiting():
             peak = max(peak, float(np.abs(block).max()))
@@ -261,7 +262,7 @@ class _Errors:
 
 
 def _pwrite(handle: int, row: np.ndarray, place: int) -> None:
-    view = memoryview(row).cast("B")
+    view = row.data.cast("B")
     while view:
         done = os.pwrite(handle, view, place)
         view, place = view[done:], place + done

@@ -17,12 +17,18 @@ class Source(Protocol):
     """A survey to read, by numbers of traces in file order; a context manager.
 
     Threads may share one; pickled, it travels as names and facts and is opened again where it arrives.
-    layout: checked facts. geometry: the sections. text: lines of the text header.
+    layout: checked facts.
     """
 
     layout: Layout
-    geometry: Geometry
-    text: list[str]
+
+    @property
+    def geometry(self) -> Geometry:
+        """The sections."""
+
+    @property
+    def text(self) -> list[str]:
+        """Lines of the text header."""
 
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Samples [T, n] float32 of these traces [n]."""
@@ -42,11 +48,17 @@ class Target(Protocol):
 
     Pickled, it travels by its names. Writing a trace again gives the same bytes. Until `commit` there is only
     the partial file, which a later process may take up again.
-    path: the name that appears with `commit`. partial: the file that holds what was written before.
+    path: the name that appears with `commit`. partial: the file that holds what was written before. scale: factor on
+    the samples, known after `commit`.
     """
 
     path: Path
     partial: Path
+    scale: float
+
+    @property
+    def room(self) -> int:
+        """Bytes that it takes on the disk."""
 
     def prepare(self) -> None:
         """Make the partial file, all headers in it, unless it is there already."""

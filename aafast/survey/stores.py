@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import FileError, describe
 from .mdio import check_new, is_mdio, mdio_to_segy, segy_to_mdio
@@ -41,8 +42,8 @@ def through_segy(run: Callable) -> Callable:
             for target, path in staged.items():
                 segy_to_mdio(path, target)
             shutil.rmtree(folder)
-        path = outcome.output if output not in staged else output
-        return replace(outcome, output=path, warnings=[*outcome.warnings, *notes])
+        final: Any = outcome.output if output not in staged else output  # a URL is no Path
+        return replace(outcome, output=final, warnings=[*outcome.warnings, *notes])
 
     return wrapped
 

@@ -124,7 +124,8 @@ def estimate_wavelet(
     if phase not in PHASES:
         raise InputError(describe("phase", repr(phase), " or ".join(map(repr, PHASES)), "Choose one of them"))
     sections = [sections] if isinstance(sections, np.ndarray) else list(sections)
-    lives = [live] if isinstance(live, np.ndarray) else list(live or [None] * len(sections))
+    lives: list[np.ndarray | None]
+    lives = [live] if isinstance(live, np.ndarray) else [*live] if live else [None] * len(sections)
     data = [s[:, m] if m is not None else s for s, m in zip(sections, lives, strict=True)]
     data = [np.asarray(s, np.float64) for s in data if s.shape[1]]
     if not data or not any(s.any() for s in data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,8 @@ def write_volume(page: AtomicFile, rows: Iterable[dict[str, np.ndarray]], interv
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     try:
         with open(page.temporary, "wb") as handle:
-            np.savez_compressed(handle, interval=np.float64(interval), axis=np.array(axis), **columns)
+            facts: dict[str, Any] = {"interval": np.float64(interval), "axis": np.array(axis), **columns}
+            np.savez_compressed(handle, **facts)
         page.commit()
     except OSError as error:
         raise FileError(describe(f"wavelets {page.path}", error.strerror or error, "a complete file",

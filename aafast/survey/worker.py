@@ -19,7 +19,7 @@ from .job import save_arrays
 from .overlap import WriteBehind, read_ahead
 from .plan import Patch, Plan
 from .prepare import SurveyPlan, check_traces, load_plan, load_wavelet
-from .qc import load_qc, measure
+from .qc import QcPlan, load_qc, measure
 from .section import BATCH, Part, PartResult, Solve, plan_section, reconstruct_part
 from .solver import SolverSpec
 from .store import Source, Target
@@ -112,7 +112,7 @@ class Worker:
         core = slice(block.first, block.stop)
         alive = self.survey.live[here][core]
         piece: dict[str, np.ndarray] = {"traces": np.asarray(alive.sum())}
-        if result is not None:
+        if part is not None and result is not None:
             traces = self.survey.traces[here][core][alive]
             self.context.target.write(traces, result.x[:, alive])
             if self.context.misfit is not None:
@@ -121,7 +121,7 @@ class Worker:
                 target.sync()
             piece.update(self._piece(block, part, result))
         if self._qc is not None:
-            piece.update(self._measure(block, part, result))
+            piece.update(self._measure(*self._qc, block, part, result))
         save_arrays(self.context.folder / f"block-{block.number:07d}.npz", **piece)
         return {"done": block.number, "write": round(time.perf_counter() - start, 4)}
 
@@ -144,12 +144,13 @@ class Worker:
                              residual=result.residual[:, own])
         return piece
 
-    def _measure(self, block: Block, part: Part | None, result: PartResult | None) -> dict[str, np.ndarray]:
+    def _measure(
+        self, plan: QcPlan, numbers: np.ndarray, block: Block, part: Part | None, result: PartResult | None
+    ) -> dict[str, np.ndarray]:
         """What the report's maps need of a block, of one without live traces as well."""
-        plan, numbers = self._qc
         here = self.survey.section(block.section)
         live = self.survey.live[here][block.first:block.stop]
-        if result is None:
+        if part is None or result is None:
             zeros = np.zeros((self.survey.samples, live.size), np.float32)
             images, solved, wavelets = (zeros, zeros, zeros), (np.empty(0, np.int64),) * 3, None
             nominal = self._taps
@@ -218,4 +219,4 @@ def work(
             behind.put((block, part, result, seconds))
             behind_for = time.perf_counter() - clock
             clock += behind_for
-            block = part = result = None
+            del block, part, result  # their images, while the next are read

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..config import FixedPointConfig
 from ..errors import BackendError, describe
 from ..ops._dispatch import PREFERENCE, VARIABLE
 from ..physics import ForwardModel, GaussianBlur, Haze, WaveletConvolution
-from ..reference import golden, physics
+from ..reference import RobustLU, golden, physics
 from ..solvers import iterate
 from ..tasks import build
 from . import replay
@@ -103,7 +103,7 @@ def _checks(name: str, arrays: dict[str, Tensor], device: torch.device) -> Itera
 def anderson(arrays: dict[str, Tensor], device: torch.device) -> list[float]:
     """The product's solver with the authors' absolute ridge and their stop over the whole batch."""
     M, c = arrays["M"].to(device), arrays["c"].to(device)
-    setting = {key: arrays[key].item() for key in ("m", "beta", "max_iter")}
+    setting: dict[str, Any] = {key: arrays[key].item() for key in ("m", "beta", "max_iter")}
     config = FixedPointConfig("anderson", ridge=arrays["lam"].item(), relative=False, tol=0.0, **setting)
     points: list[Tensor] = []
     residuals: list[Tensor] = []
@@ -153,6 +153,7 @@ def robust_lu(task: str, A0: ForwardModel, arrays: dict[str, Tensor], device: to
     """The whole unrolled solve; for deblurring, whose bracket is corrected, the proximal network alone."""
     model = build(task, "robust-lu").to(device, torch.float64)
     reference = golden.restore(task, "robust_lu", arrays)
+    assert isinstance(reference, RobustLU)
     model.prox.R.load_state_dict(reference.prox.state_dict())
     model.eta.copy_(reference.eta)
     xs = arrays["xs"]

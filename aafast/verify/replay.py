@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import ops
 from ..adaptive.objective import Problem
@@ -13,7 +15,7 @@ from ..adaptive.theta_solvers import update_theta
 from ..adaptive.z_solvers import update_z
 from ..nets.residual import Theta
 from ..physics import ForwardModel, WaveletConvolution
-from ..reference import golden
+from ..reference import AdaptiveDEQ, AdaptiveLU, golden
 from ..reference.iteration import STEP, Adaptation
 from ..reference.spectral_norm import refresh
 from ..tasks import build
@@ -35,15 +37,16 @@ class _Product:
 
     def __init__(self, task: str, method: str, A0: ForwardModel, y: Tensor) -> None:
         # A network of theta's whole batch, its kernels taken as given: as the authors run it.
-        override = {"residual": "wavelet-mlp"} if task == "deconv" else {}
+        override: dict[str, Any] = {"residual": "wavelet-mlp"} if task == "deconv" else {}
         model = build(task, method, theta_scope="batch", normalise=False, **override).to(y.device, y.dtype)
         if task == "deconv":
-            A0 = _CutWavelets(A0.features())
+            assert isinstance(A0, WaveletConvolution)
+            A0 = _CutWavelets(A0.wavelet)
         self.task, self.model = task, model
         self.problem = Problem(y, A0, model.residual, model.config)
         self.step = AdaptiveStep(self.problem, model.prox, model.eta)
 
-    def take_prox(self, prox: nn.Module) -> None:
+    def take_prox(self, prox: Any) -> None:
         """Take eta and the proximal network's weights as they are applied."""
         self.model.eta.copy_(prox.eta)
         take_applied(self.model.prox.R, prox.R)
@@ -68,6 +71,7 @@ def lu_steps(task: str, A0: ForwardModel, arrays: dict[str, Tensor], device: tor
     The product's BatchNorm has no running statistics, so its gradient for z is another one there.
     """
     reference = golden.restore(task, "adaptive_lu", arrays)
+    assert isinstance(reference, AdaptiveLU)
     y, A0_given = arrays["y"], arrays["A0"]
     product = _Product(task, "adaptive-lu", A0, y.to(device))
     product.take_prox(reference.prox)
@@ -88,6 +92,7 @@ def lu_steps(task: str, A0: ForwardModel, arrays: dict[str, Tensor], device: tor
 def deq_steps(task: str, A0: ForwardModel, arrays: dict[str, Tensor], device: torch.device) -> Errors:
     """z- and x-step of every call of the block, with the normalised weights of the reference in that call."""
     reference = golden.restore(task, "adaptive_deq", arrays)
+    assert isinstance(reference, AdaptiveDEQ)
     y, A0_given = arrays["y"], arrays["A0"]
     product = _Product(task, "adaptive-deq", A0, y.to(device))
     errors: Errors = {"z-step": [], "x-step": []}

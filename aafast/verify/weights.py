@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -68,19 +70,20 @@ def take_weights(model: Model, reference: Reference) -> None:
         if isinstance(reference, RobustLU):
             return
         start = model.residual.start_values
-        for theirs, mine in LAYERS[model.config.task].items():
-            layer = reference.mismatch.get_submodule(theirs)
+        for place, own in LAYERS[model.config.task].items():
+            layer = reference.mismatch.get_submodule(place)
             for name in ("weight", "bias"):
                 if getattr(layer, name) is not None:
-                    start[f"{mine}_{name}"].copy_(_before_norm(layer, name))
+                    start[f"{own}_{name}"].copy_(_before_norm(layer, name))
 
 
-def _before_norm(layer: nn.Module, name: str) -> Tensor:
+def _before_norm(layer: Any, name: str) -> Tensor:
     if name != "weight" or not hasattr(layer, "weight_orig"):
         return getattr(layer, name)
+    original: Tensor = layer.weight_orig
     if isinstance(layer, nn.Linear):
-        return layer.weight_orig / _settle_linear(layer)
-    return layer.weight_orig
+        return original / _settle_linear(layer)
+    return original
 
 
 def settle(reference: Reference) -> None:
@@ -99,7 +102,7 @@ def settle(reference: Reference) -> None:
                 _settle_linear(layer)
 
 
-def _settle_linear(layer: nn.Linear) -> Tensor:
+def _settle_linear(layer: Any) -> Tensor:
     """The largest singular value of a linear layer's weight, its vectors brought up to date."""
     weight, u, v = layer.weight_orig.detach(), layer.weight_u, layer.weight_v
     with torch.no_grad():
