@@ -60,7 +60,7 @@ class _Block(nn.Module):
         step(self.optA)
         self.netA.eval()
         self.R.train()  # at evaluation too: each of its calls makes its power iterations
-        with torch.set_grad_enabled(not no_grad):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not no_grad):
             x = self.R(Xk - self.X0, self.Zk, y)
             return x + self.X0 if self.adds_start_back else x
 
