@@ -1,6 +1,8 @@
 """A script of the authors' shape runs on either set of imports and scores the same; its measurement guards itself."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -60,3 +62,14 @@ def test_a_wrong_score_is_red_and_not_timed(monkeypatch):
     row = compat.measure(Case("deblur", "robust-lu", quick=True), count=1, size=None, rounds=1)
     assert not row["gate"]["ok"] and row["speedup"] is None and row["median_s"] is None
     assert complaints(row) == []
+
+
+def test_the_example_of_the_page_runs():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "compat.md").read_text(encoding="utf-8")
+    section = page.split("## Scripts written for the authors' repository")[1].split("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(example, "docs/compat.md", "exec"), names)
+    assert names["Xk"].shape == names["y"].shape and torch.isfinite(names["Xk"]).all()
+    for line in re.findall(r"\| `(from aafast[^`]*)` \|", section):
+        exec(line, {})
