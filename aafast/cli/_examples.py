@@ -21,6 +21,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("aafast evaluate deconv wiener fista --out rows.jsonl", "the shipped model beside classical methods"),
         ("aafast evaluate my_model --mismatch in,out --told nominal,true", "and what the true wavelet would earn"),
     ),
+    "tables": (
+        ("aafast tables bench/results --out tables", "all tables and figures whose rows are committed: tables/tables.md"),
+        ("aafast tables rows.jsonl --out tables", "those of one evaluation; what lacks its rows is said"),
+    ),
     "convert": (
         ("aafast convert line.sgy line.mdio", "SEG-Y to an MDIO store"),
         ("aafast convert line.mdio back.sgy", "and back, byte for byte"),

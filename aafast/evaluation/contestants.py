@@ -20,6 +20,7 @@ from ..solvers import Solution
 from ..tasks import load
 from ..tasks.checkpoint import CARD, WEIGHTS, shipped
 from .classical import CLASSICAL, Classical
+from .variants import AS_SAVED
 
 _SEED = re.compile(r"seed-(\d+)")
 
@@ -46,13 +47,15 @@ class Entry:
     """A model of an evaluation and its origin.
 
     label: what its rows are called by. training_seed: None where it is not known. weights: `digest` of its folder,
-    "-" for a model that was handed over in memory.
+    "-" for a model that was handed over in memory. variant: what its rows are called by beside the label, where the
+    settings of the model were changed.
     """
 
     label: str
     model: Model
     training_seed: int | None = None
     weights: str = "-"
+    variant: str = AS_SAVED
 
     @classmethod
     def of(cls, given: str | Path | Model | Entry, device: str = "cpu") -> Entry:

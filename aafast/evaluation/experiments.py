@@ -24,7 +24,7 @@ from ..tasks.checkpoint import CARD
 from . import pictures
 from .contestants import Contestant, Entry, ModelContestant, digest
 from .rows import Row, key, read, write
-from .scoring import PairSet, contestant_of, evaluate, line, score
+from .scoring import PairSet, contestant_of, evaluate, line, method_of, score, tuned
 from .tracing import curve
 from .variants import AS_SAVED, applies
 
@@ -153,9 +153,10 @@ class Experiment:
 
     def picture(
         self, task: str, figure: str, methods: Sequence[str], mismatch: str = "out", index: int = 0,
-        tellers: dict[str, Callable] | None = None,
+        tellers: dict[str, Callable] | None = None, classical: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        """A row and the images of pair `index`, by the first seed of every label, each forward model told in turn."""
+        """A row and the images of pair `index`, by the first seed of every label, each forward model told in turn;
+        classical: methods without training, told the nominal one."""
         if task not in self.tasks:
             return
         tellers = tellers or {"nominal": lambda batch: batch.nominal}
@@ -168,6 +169,9 @@ class Experiment:
         pair = pairs.draw(1, index).to(device=self.device)
         shown = [pictures.Shown(label, contestant, tell(pair), told)
                  for told, tell in tellers.items() for label, contestant in first.items()]  # fmt: skip
+        for name in classical:
+            method = tuned(method_of(name, task), pairs.examples(), "nominal")
+            shown.insert(0, pictures.Shown(name, method, pair.nominal))
         about = {**pairs.facts(pair.x.shape[1:]), "index": index}
         row, images = pictures.picture(shown, pair, about, figure, self.device)
         self.images |= images

@@ -115,7 +115,7 @@ def evaluate(
     if not contestants and not names:
         raise InputError(describe("contestants", f"no model that {', '.join(variants)} applies to",
                                   "at least one", "Change --variants, or the models"))  # fmt: skip
-    return _rows(contestants, [classical(name, task) for name in names], [PairSet(task, level, **test)
+    return _rows(contestants, [method_of(name, task) for name in names], [PairSet(task, level, **test)
                  for level in mismatch], told, done, device, say)  # fmt: skip
 
 
@@ -132,13 +132,13 @@ def contestant_of(entry: Entry, name: str) -> ModelContestant:
     """A variant of a model as it takes part."""
     model = variant(entry.model, name)
     method = model.config.method
+    named = entry.variant if name == AS_SAVED else name
     return ModelContestant(
-        entry.label, method, name, entry.training_seed, entry.weights, method != "direct", model=model
+        entry.label, method, named, entry.training_seed, entry.weights, method != "direct", model=model
     )
 
 
 def _rows(contestants, methods, tests, told, done, device, say) -> Iterator[Row]:
-    methods = [ClassicalContestant(m.name, m.name, takes_operator=m.takes_operator, classical=m) for m in methods]
     for test in tests:
         chunks = [chunk.to(device=device) for chunk in test.chunks()]
         examples = None
@@ -151,17 +151,23 @@ def _rows(contestants, methods, tests, told, done, device, say) -> Iterator[Row]
                 continue
             if isinstance(contestant, ClassicalContestant):
                 examples = examples or test.examples()
-                contestant = _tuned(contestant, examples, name, PEAK[test.task])
+                contestant = tuned(contestant, examples, name)
             row = score(contestant, chunks, about, device)
             if say is not None:
                 say(line(row))
             yield row
 
 
-def _tuned(contestant: ClassicalContestant, examples: TaskBatch, told: str, peak: float | None) -> ClassicalContestant:
+def method_of(name: str, task: str) -> ClassicalContestant:
+    """A classical method as it takes part, its parameters still to be chosen."""
+    found = classical(name, task)
+    return ClassicalContestant(name, name, takes_operator=found.takes_operator, classical=found)
+
+
+def tuned(contestant: ClassicalContestant, examples: TaskBatch, told: str) -> ClassicalContestant:
     """The classical method with its parameters chosen on the examples."""
     known = Truths(examples.x, examples.y, getattr(examples, told))
-    return replace(contestant, parameters=contestant.classical.choose(known, peak))
+    return replace(contestant, parameters=contestant.classical.choose(known, PEAK[contestant.classical.task]))
 
 
 def score(

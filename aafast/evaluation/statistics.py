@@ -86,12 +86,12 @@ def difference(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Diff
     """
     both = per_pair([*a, *b], figure)
     first, second = both[: len(a)], both[len(a) :]
-    paired = first.mean(0) - second.mean(0)
-    square = paired.var(ddof=1) / len(paired) if len(paired) > 1 else 0.0
+    each = first.mean(0) - second.mean(0)
+    square = each.var(ddof=1) / len(each) if len(each) > 1 else 0.0
     for part in (first, second):
         if len(part) > 1:
             square += part.mean(1).var(ddof=1) / len(part)
-    return Difference(float(paired.mean()), math.sqrt(square), (len(first), len(second)))
+    return Difference(float(each.mean()), math.sqrt(square), (len(first), len(second)))
 
 
 def same_weights(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Difference:
@@ -106,7 +106,11 @@ def same_weights(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Di
         raise InputError(describe("weights of two variants", f"{weights[0]} and {weights[1]}", "the same",
                                   "Evaluate both variants of the same models"))  # fmt: skip
     both = per_pair([*ordered[0], *ordered[1]], figure)
-    found = both[: len(a)] - both[len(a) :]
+    return paired(both[: len(a)] - both[len(a) :])
+
+
+def paired(found: np.ndarray) -> Difference:
+    """The mean of differences by seed and pair [S, N], with the error of `same_weights`."""
     square = found.mean(0).var(ddof=1) / found.shape[1] if found.shape[1] > 1 else 0.0
     if len(found) > 1:
         square += found.mean(1).var(ddof=1) / len(found)

@@ -3,7 +3,7 @@
 import pytest
 
 import aafast
-from aafast.config import InnerSolver
+from aafast.config import FixedPointConfig, InnerSolver
 from aafast.tasks import draw_pairs
 
 TINY = {"channels": 4, "groups": 2, "depth": 3, "residual_channels": 4}
@@ -17,6 +17,8 @@ def build():
 
     def make(task, method, seed=0, **settings):
         adapting = {"z_solver": InnerSolver("cg", steps=2)} if method.startswith("adaptive") else {}
+        if method == "adaptive-deq":
+            adapting["fixed_point"] = FixedPointConfig(max_iter=6)
         return aafast.build(task, method, seed=seed, **{**TINY, **adapting, **settings})
 
     return make
