@@ -1,15 +1,23 @@
-"""How two surveys differ: samples, headers, size; gone through in pieces, so that their size does not matter."""
+"""How two surveys differ: samples, headers, size; gone through in pieces, so that their size does not matter.
+
+An MDIO store is compared as the SEG-Y file that it stands for, tile by tile, and the traces of a tile are looked up in
+the other survey: neither is converted.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError, describe
-from .layout import BINARY, TEXT, TRACE, Layout
+from .layout import BINARY, TEXT, TRACE, Format
+from .mdio import is_mdio
+from .mdio_store import MdioStore, open_store
 from .samples import decode
 from .segy import Survey
 from .text import WIDTH
@@ -75,21 +83,21 @@ class Comparison:
 
 
 def compare_surveys(a: str | Path, b: str | Path) -> Comparison:
-    """Compare two SEG-Y files of any formats, trace by trace in file order.
+    """Compare two surveys, SEG-Y files of any formats or MDIO stores, trace by trace in file order.
 
     Raises FileError, FormatError where one of them cannot be read.
     """
-    with Survey(a) as first, Survey(b) as second:
-        a_shape, b_shape = ((s.layout.samples, s.layout.traces) for s in (first, second))
-        notes = _notes(first.layout, second.layout)
+    with ExitStack() as stack:
+        first, second = (_open(name, stack) for name in (a, b))
+        a_shape, b_shape = ((s.facts.samples, s.facts.traces) for s in (first, second))
+        notes = _notes(first.facts, second.facts)
         if a_shape != b_shape:
             return Comparison(a_shape, b_shape, math.inf, None, math.inf, math.inf, 0, 0, [], [], [], 0, notes)
         heads = [s.head() for s in (first, second)]
         counts = _Counts(a_shape[0])
-        step = max(1, _CHUNK // max(first.layout.stride, second.layout.stride))
-        for start in range(0, first.layout.traces, step):
-            stop = min(start + step, first.layout.traces)
-            counts.add(start, *(_split(s, start, stop) for s in (first, second)))
+        step = max(1, _CHUNK // max(first.facts.stride, second.facts.stride))
+        for numbers in (second if isinstance(first, _File) and isinstance(second, _Store) else first).pieces(step):
+            counts.add(numbers, *(_split(s, numbers) for s in (first, second)))
         lines = _differing(heads[0][:TEXT], heads[1][:TEXT])
         if not np.array_equal(heads[0][TEXT + BINARY:], heads[1][TEXT + BINARY:]):
             notes.append("the extended text headers differ")
@@ -99,6 +107,67 @@ def compare_surveys(a: str | Path, b: str | Path) -> Comparison:
             [k + 1 + TEXT for k in _differing(*(h[TEXT:TEXT + BINARY] for h in heads))],
             (np.flatnonzero(counts.bytes) + 1).tolist(), counts.headers, notes,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a survey is; extended: number of extended text headers; interval, t0: ms; stride: bytes of a trace."""
+
+    samples: int
+    traces: int
+    form: Format
+    endian: str
+    interval: float
+    t0: float
+    extended: int
+
+    @property
+    def stride(self) -> int:
+        return TRACE + self.samples * self.form.size
+
+
+class _File:
+    """A SEG-Y file."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey, layout = survey, survey.layout
+        self.facts = _Facts(layout.samples, layout.traces, layout.format, layout.endian, layout.interval, layout.t0,
+                            layout.extended)  # fmt: skip
+
+    def head(self) -> np.ndarray:
+        return self._survey.head()
+
+    def pieces(self, step: int) -> Iterator[np.ndarray]:
+        for start in range(0, self.facts.traces, step):
+            yield np.arange(start, min(start + step, self.facts.traces))
+
+    def gather(self, traces: np.ndarray) -> np.ndarray:
+        return self._survey.gather(traces)
+
+
+class _Store:
+    """An MDIO store; its pieces are its tiles, in the order of which it is best read."""
+
+    def __init__(self, store: MdioStore) -> None:
+        self._store = store
+        extended = (len(store.head) - TEXT - BINARY) // TEXT
+        self.facts = _Facts(store.samples, store.traces, store.form, store.endian, store.interval, store.t0, extended)
+
+    def head(self) -> np.ndarray:
+        return np.frombuffer(self._store.head, np.uint8)
+
+    def pieces(self, step: int) -> Iterator[np.ndarray]:
+        for numbers in self._store.pieces():
+            yield np.sort(numbers)
+
+    def gather(self, traces: np.ndarray) -> np.ndarray:
+        return self._store.gather(traces)
+
+
+def _open(name: str | Path, stack: ExitStack) -> _File | _Store:
+    if is_mdio(name):
+        return _Store(open_store(name))
+    return _File(stack.enter_context(Survey(name)))
 
 
 def check_tolerance(tolerance: float) -> None:
@@ -118,8 +187,10 @@ class _Counts:
         self.samples = self.traces = self.headers = 0
         self.bytes = np.zeros(TRACE, bool)
 
-    def add(self, start: int, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> None:
-        """Count traces from `start` on: headers [n, 240] and samples [n, T] of each survey."""
+    def add(
+        self, numbers: np.ndarray, a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]
+    ) -> None:
+        """Count traces [n], in rising order: headers [n, 240] and samples [n, T] of each survey."""
         changed = a[0] != b[0]
         self.bytes |= changed.any(0)
         self.headers += int(changed.any(1).sum())
@@ -131,9 +202,11 @@ class _Counts:
         self.samples += int((~alike).sum())
         self.traces += int((~alike).any(1).sum())
         place = int(size.argmax())
-        if size.flat[place] > self._largest:
-            self._largest = float(size.flat[place])
-            self._where = start + place // self._width + 1, place % self._width + 1
+        here = int(numbers[place // self._width]) + 1, place % self._width + 1
+        largest = float(size.flat[place])
+        first = self._where is None or here < self._where
+        if largest > self._largest or (largest == self._largest > 0 and first):
+            self._largest, self._where = largest, here
         finite = np.where(np.isfinite(x), x, 0.0)
         self._peak = max(self._peak, float(np.abs(finite).max()))
         self._power += np.square(size).sum(), np.square(finite).sum()
@@ -147,14 +220,14 @@ class _Counts:
         return self._largest, self._where, share(self._largest, self._peak), rms
 
 
-def _split(survey: Survey, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    rows = survey.records(start, stop)
-    return rows[:, :TRACE], decode(rows[:, TRACE:], survey.layout.format, survey.layout.endian)
+def _split(survey: _File | _Store, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows, facts = survey.gather(numbers), survey.facts
+    return rows[:, :TRACE], decode(np.ascontiguousarray(rows[:, TRACE:]), facts.form, facts.endian)
 
 
-def _notes(a: Layout, b: Layout) -> list[str]:
+def _notes(a: _Facts, b: _Facts) -> list[str]:
     facts = {
-        "format": (a.format.name, b.format.name),
+        "format": (a.form.name, b.form.name),
         "byte order": (a.endian, b.endian),
         "sample interval": (f"{a.interval:g} ms", f"{b.interval:g} ms"),
         "first sample": (f"{a.t0:g} ms", f"{b.t0:g} ms"),

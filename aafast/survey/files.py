@@ -27,12 +27,12 @@ class AtomicFile:
         self.path = Path(os.path.realpath(path))
         self.what = what
         check_target(self.path, inputs, what)
-        stem = f".{os.fsdecode(os.fsencode(self.path.name)[:200])}"  # a name has room for 255 bytes
+        stem = _hidden_stem(self.path)
         _remove_ownerless(self.path.parent, stem)
         check_room(self.path, room, what)
         self._handle: int | None = None
         while self._handle is None:
-            self.temporary = self.path.parent / f"{stem}.{os.getpid()}-{os.urandom(4).hex()}.part"
+            self.temporary = self.path.parent / _hidden_name(stem)
             self._create()
 
     def __enter__(self) -> AtomicFile:
@@ -82,16 +82,80 @@ class AtomicFile:
             self._handle = None
 
 
+class HiddenFolder:
+    """A hidden folder beside `path` that takes its name on `commit`; otherwise as `AtomicFile`.
+
+    path: folder to make, which nothing may bear the name of. temporary: where to fill it.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(os.path.realpath(path))
+        stem, handle = _hidden_stem(self.path), None
+        _remove_ownerless(self.path.parent, stem)
+        while handle is None:
+            self.temporary = self.path.parent / _hidden_name(stem)
+            try:
+                self.temporary.mkdir()
+                handle = _lock_folder(self.temporary)
+            except OSError as error:
+                raise FileError(describe(f"folder of output {self.path}", error.strerror, "a folder to write in",
+                                         "Choose another folder")) from error
+        self._handle = handle
+
+    def __enter__(self) -> HiddenFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        os.close(self._handle)
+
+    def commit(self) -> None:
+        """Give the folder its name in one step."""
+        os.rename(self.temporary, self.path)
+
+
+def _lock_folder(folder: Path) -> int | None:
+    """A lock on a folder just made, or None where another process took it for ownerless in between."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    except OSError:  # a file system without locks: nobody can take the folder for ownerless
+        return handle
+    if folder.exists():
+        return handle
+    os.close(handle)
+    return None
+
+
+def _hidden_stem(path: Path) -> str:
+    return f".{os.fsdecode(os.fsencode(path.name)[:200])}"  # a name has room for 255 bytes
+
+
+def _hidden_name(stem: str) -> str:
+    return f"{stem}.{os.getpid()}-{os.urandom(4).hex()}.part"
+
+
 def _remove_ownerless(folder: Path, stem: str) -> None:
-    """Remove hidden files of this name that a killed process left: those on which nobody holds a lock."""
+    """Remove hidden files and folders of this name that a killed process left: those on which nobody holds a lock."""
     pattern = re.compile(re.escape(stem) + r"\.\d+-[0-9a-f]{8}\.part")
     with contextlib.suppress(OSError):  # whatever cannot be looked at or removed stays
         for name in filter(pattern.fullmatch, os.listdir(folder)):
             with contextlib.suppress(OSError):
-                handle = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+                is_folder = stat.S_ISDIR(os.lstat(folder / name).st_mode)
+                mode = os.O_RDONLY if is_folder else os.O_RDWR  # some file systems lock only what can be written
+                handle = os.open(folder / name, mode | os.O_NOFOLLOW | os.O_NONBLOCK)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(folder / name)
+                    if is_folder:
+                        shutil.rmtree(folder / name, ignore_errors=True)
+                    else:
+                        os.unlink(folder / name)
                 finally:
                     os.close(handle)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import FileError, FormatError, describe
 
 TEXT, BINARY, TRACE = 3200, 400, 240  # bytes of a text header, the binary header, a trace header
-_LONGEST = 1 << 20  # samples: 17 minutes at 1 ms; a trace that claims more is no trace, and a patch of it no image
+LONGEST = 1 << 20  # samples: 17 minutes at 1 ms; a trace that claims more is no trace, and a patch of it no image
 _SCALARS = (1, 10, 100, 1000, 10000)
 
 
@@ -102,8 +102,8 @@ def inspect(path: str | Path, interval: float | None = None) -> Layout:
         got += f": {traces} whole traces and {rest} bytes more" if size >= data + stride + tail else ""
         raise FileError(describe(f"{path}", got, f"whole traces of {samples} samples, {stride} bytes each",
                                  "It is truncated, not SEG-Y, or its traces differ in length; copy it again"))
-    if samples > _LONGEST:
-        raise FormatError(describe(f"{path}: samples per trace", samples, f"at most {_LONGEST}",
+    if samples > LONGEST:
+        raise FormatError(describe(f"{path}: samples per trace", samples, f"at most {LONGEST}",
                                    "Check that this is a SEG-Y file"))
     with open(path, "rb") as handle:
         handle.seek(data)

@@ -10,27 +10,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import AafastError, FileError, FormatError, describe, require
-from .files import AtomicFile
-from .layout import FORMATS, TRACE, Format
-from .mdio_headers import make_head, make_headers
+from . import mdio_tiles
+from .files import AtomicFile, HiddenFolder
+from .layout import TRACE
+from .mdio_store import MARK, local, open_group, open_store
+from .mdio_tiles import tiles
 from .samples import decode, encode
 from .segy import Survey
 from .text import decode as decode_text
 
-_TILE = 64  # traces along each side of a chunk of a cube
-_LINE = 512  # traces of a chunk of a line
-_DEPTH = 512  # samples of a chunk
 _SPARSE = 4  # cells per trace above which a grid is stored as a line
-_MARK = "aafast_segy"  # attribute of the group, written last: without it a store is not complete
 
 
 def is_mdio(name: str | Path) -> bool:
@@ -42,7 +38,7 @@ def is_mdio(name: str | Path) -> bool:
 
 def check_new(target: str | Path) -> None:
     """Raise FileError where there is a store of this name already, or no folder to make it in."""
-    place = _local(target)
+    place = local(target)
     if "://" in place:
         with contextlib.suppress(FileError):
             open_group(target)
@@ -68,12 +64,12 @@ def segy_to_mdio(source: str | Path, target: str | Path, interval: float | None 
         places, coordinates = _grid(survey)
         arrays = _create(group, survey, places, coordinates)
         inexact = 0
-        for tile in _tiles(places.shape):
+        for tile in tiles(places.shape, survey.layout.samples):
             there = places[tile] >= 0
             if there.any():
                 inexact += _write_tile(survey, arrays, group, tile, places[tile], there)
         layout = survey.layout
-        group.attrs[_MARK] = {
+        group.attrs[MARK] = {
             "head": _to_text(survey.head()), "tail": _to_text(survey.foot()), "endian": layout.endian,
             "format": layout.format.code, "traces": layout.traces, "samples": layout.samples,
             "interval": layout.interval, "t0": layout.t0, "raw_samples": inexact,
@@ -111,85 +107,6 @@ def mdio_to_segy(source: str | Path, target: str | Path) -> list[str]:
     return store.notes
 
 
-@dataclass
-class MdioStore:
-    """An open MDIO survey: zarr `group`, name of its `amplitude`, its grid of trace numbers `places` (-1: none), and
-    the SEG-Y file that it stands for: head and tail as bytes, form, endian, samples, notes."""
-
-    group: Any
-    amplitude: str
-    places: np.ndarray
-    head: bytes
-    tail: bytes
-    form: Format
-    endian: str
-    samples: int
-    notes: list[str]
-
-    @property
-    def size(self) -> int:
-        """Bytes of the SEG-Y file."""
-        stride = TRACE + self.samples * self.form.size
-        return len(self.head) + int((self.places >= 0).sum()) * stride + len(self.tail)
-
-    def records(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Numbers [n] of traces and their bytes [n, stride], header and samples, tile by tile."""
-        for tile in _tiles(self.places.shape):
-            there = self.places[tile] >= 0
-            if there.any():
-                rows = np.ascontiguousarray(np.asarray(self.group[self.amplitude][tile])[there], np.float32)
-                yield self.places[tile][there], np.concatenate([self._headers(tile, there), self._bytes(
-                    rows, tile, there)], 1)
-
-    def _headers(self, tile: tuple[slice, ...], there: np.ndarray) -> np.ndarray:
-        if "raw_headers" in self.group:
-            return np.asarray(self.group["raw_headers"][tile])[there]
-        return make_headers(self.group, self.amplitude, tile, there, self.samples)
-
-    def _bytes(self, rows: np.ndarray, tile: tuple[slice, ...], there: np.ndarray) -> np.ndarray:
-        """Samples in the file's format; where floats stand for other bytes, those, unless the floats were changed."""
-        if "raw_samples" not in self.group:
-            return encode(rows, self.form, self.endian)
-        kept = np.asarray(self.group["raw_samples_mask"][tile])[there]
-        raw = np.asarray(self.group["raw_samples"][tile])[there]
-        old = decode(np.ascontiguousarray(raw), self.form, self.endian)
-        kept &= ((old == rows) | np.isnan(old) & np.isnan(rows)).all(1)
-        found = encode(np.where(kept[:, None], np.float32(0), rows), self.form, self.endian)
-        found[kept] = raw[kept]
-        return found
-
-
-def open_store(name: str | Path) -> MdioStore:
-    """Open an MDIO store for reading. Raises FileError where there is none, FormatError where it is no survey."""
-    group = open_group(name)
-    facts = dict(group.attrs)
-    amplitude = facts.get("attributes", {}).get("defaultVariableName", "amplitude")
-    if amplitude not in group or group[amplitude].ndim not in (2, 3):
-        raise FormatError(describe(f"{name}", f"arrays {sorted(group.array_keys())}", f"{amplitude} [..., time]",
-                                   "The store is incomplete or no post-stack survey; convert it again"))
-    mark, shape = facts.get(_MARK), group[amplitude].shape
-    if mark is not None:
-        return MdioStore(group, amplitude, group["trace_number"][...], _to_bytes(mark["head"]),
-                         _to_bytes(mark["tail"]), FORMATS[mark["format"]], mark["endian"], mark["samples"], [])
-    if "raw_headers" in group:
-        raise FormatError(describe(f"{name}", "a store without its mark of completeness", "a complete one",
-                                   "Convert the survey again"))
-    mask = group["trace_mask"][...].astype(bool) if "trace_mask" in group else np.ones(shape[:-1], bool)
-    places = np.where(mask, np.cumsum(mask).reshape(mask.shape) - 1, -1)
-    note = "the store keeps no bytes of a SEG-Y file: its traces have new headers"
-    return MdioStore(group, amplitude, places, make_head(group, amplitude), b"", FORMATS[5], "big", shape[-1], [note])
-
-
-def open_group(name: str | Path) -> Any:
-    """The Zarr group of this name, to read. Raises FileError where there is none."""
-    zarr = require("zarr", extra="mdio")
-    try:
-        return zarr.open_group(_local(name), mode="r")
-    except Exception as error:  # each kind of store has errors of its own
-        raise FileError(describe(f"{name}", f"{type(error).__name__}: {error}", "an MDIO store",
-                                 "Check the name")) from error
-
-
 def _grid(survey: Survey) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Trace numbers on the grid (-1: none), and the coordinates of its axes."""
     inline, crossline = survey.headers((189, 193))
@@ -205,20 +122,11 @@ def _grid(survey: Survey) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return np.arange(count), {"trace": np.arange(1, count + 1, dtype=np.int32)}
 
 
-def _tiles(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Tiles of whole chunks that cover the grid."""
-    if len(shape) == 1:
-        yield from ((slice(k, k + _LINE),) for k in range(0, shape[0], _LINE))
-        return
-    for k in range(0, shape[0], _TILE):
-        yield from ((slice(k, k + _TILE), slice(j, j + _TILE)) for j in range(0, shape[1], _TILE))
-
-
 def _create(group, survey: Survey, places: np.ndarray, coordinates: dict[str, np.ndarray]) -> dict[str, Any]:
     """All arrays of a store, those of the grid's size empty."""
     layout = survey.layout
     names = tuple(coordinates)
-    side = tuple(min(_TILE if places.ndim == 2 else _LINE, n) for n in places.shape)
+    side = tuple(min(mdio_tiles.TILE if places.ndim == 2 else mdio_tiles.LINE, n) for n in places.shape)
 
     def make(name: str, dtype: str, fill, *more: tuple[str, int, int]):
         return group.create_array(
@@ -232,7 +140,7 @@ def _create(group, survey: Survey, places: np.ndarray, coordinates: dict[str, np
         array[...] = values
     width = layout.samples * layout.format.size
     arrays = {
-        "amplitude": make("amplitude", "float32", np.nan, ("time", layout.samples, _DEPTH)),
+        "amplitude": make("amplitude", "float32", np.nan, ("time", layout.samples, mdio_tiles.DEPTH)),
         "raw_headers": make("raw_headers", "uint8", 0, ("header_byte", TRACE, TRACE)),
     }
     make("trace_mask", "bool", False)[...] = places >= 0
@@ -285,7 +193,7 @@ def _new_store(target: str | Path) -> Iterator[Any]:
     zarr = require("zarr", extra="mdio")
     facts = {"apiVersion": "1.1.3", "name": "PostStack", "attributes": {"defaultVariableName": "amplitude"}}
     check_new(target)
-    place = _local(target)
+    place = local(target)
     if "://" in place:
         try:
             group = zarr.create_group(place, attributes=facts, overwrite=False)
@@ -294,27 +202,17 @@ def _new_store(target: str | Path) -> Iterator[Any]:
                                      "Choose another name, and check the access to it")) from error
         yield group
         return
-    path = Path(place)
-    hidden = path.parent / f".{path.name}.{os.getpid()}.part"
-    try:
-        yield zarr.create_group(str(hidden), attributes=facts, overwrite=True)
-        os.replace(hidden, path)
-    except AafastError:
-        raise
-    except OSError as error:
-        raise FileError(describe(f"output {path}", error.strerror or error, "a complete store",
-                                 "Check the disk; nothing was left under this name")) from error
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _local(name: str | Path) -> str:
-    return str(name) if "://" in str(name) else os.path.realpath(name)
+    with HiddenFolder(place) as folder:
+        try:
+            yield zarr.create_group(str(folder.temporary), attributes=facts, overwrite=True)
+            folder.commit()
+        except AafastError:
+            raise
+        except OSError as error:
+            raise FileError(describe(f"output {folder.path}", error.strerror or error, "a complete store",
+                                     "Check the disk; nothing was left under this name")) from error
 
 
 def _to_text(raw: np.ndarray) -> str:
     return base64.b64encode(raw.tobytes()).decode("ascii")
 
-
-def _to_bytes(text: str) -> bytes:
-    return base64.b64decode(text)

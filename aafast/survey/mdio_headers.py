@@ -14,7 +14,7 @@ _SCALAR = -100  # coordinates are kept to the centimetre
 
 def make_head(group, amplitude: str) -> bytes:
     """Text header (ASCII) and binary header, revision 1, big-endian, 4-byte IEEE floats."""
-    samples, interval, _ = _axis(group, amplitude)
+    samples, interval, _ = axis_of(group, amplitude)
     lines = [f"C{k:2d} ".ljust(80) for k in range(1, 41)]
     lines[0] = "C 1 WRITTEN BY AAFAST FROM AN MDIO STORE".ljust(80)
     lines[1] = "C 2 INLINE AT BYTE 189, CROSSLINE AT 193, X AT 181, Y AT 185".ljust(80)
@@ -26,7 +26,7 @@ def make_head(group, amplitude: str) -> bytes:
 
 def make_headers(group, amplitude: str, tile: tuple[slice, ...], there: np.ndarray, samples: int) -> np.ndarray:
     """Trace headers [n, 240] of a tile's traces: numbers of their axes, coordinates, delay, samples, interval."""
-    _, interval, start = _axis(group, amplitude)
+    _, interval, start = axis_of(group, amplitude)
     headers = np.zeros((int(there.sum()), TRACE), np.uint8)
 
     def put(byte: int, values: object, form: str) -> None:
@@ -52,7 +52,7 @@ def make_headers(group, amplitude: str, tile: tuple[slice, ...], there: np.ndarr
     return headers
 
 
-def _axis(group, amplitude: str) -> tuple[int, float, float]:
+def axis_of(group, amplitude: str) -> tuple[int, float, float]:
     """Samples, interval and first time in ms, as far as a SEG-Y header can tell them."""
     samples = group[amplitude].shape[-1]
     name = (group[amplitude].metadata.dimension_names or ("time",))[-1]

@@ -94,3 +94,57 @@ def test_the_command_says_and_returns_it(first, data, tmp_path, capsys):
         check_tolerance(float("nan"))
     with pytest.raises(FileError):
         compare_surveys(first, tmp_path)
+
+
+@pytest.fixture
+def cube(tmp_path):
+    """A cube in shuffled order with traces missing, and what it was made of."""
+    rng = np.random.default_rng(1)
+    inline, crossline = (a.ravel() for a in np.meshgrid(np.arange(9), np.arange(7), indexing="ij"))
+    keep = rng.permutation(63)[:58]
+    data = np.round(4 * rng.standard_normal((20, 58))).astype(np.float32)
+    headers = {189: inline[keep] + 1, 193: crossline[keep] + 1}
+    return write_segy(tmp_path / "cube.sgy", data, headers=headers, extended=1, t0=40), data, headers
+
+
+@pytest.mark.parametrize("tile", [2, 64])
+def test_stores_are_compared_on_either_side(cube, tmp_path, monkeypatch, tile):
+    pytest.importorskip("zarr", reason="the extra mdio is not installed")
+    from aafast.survey import mdio_tiles
+    from aafast.survey.mdio import segy_to_mdio
+
+    path, data, headers = cube
+    monkeypatch.setattr(mdio_tiles, "TILE", tile)
+    other = data.copy()
+    other[7, 3] += 2
+    other[7, 40] += 2
+    other[9, 10] -= 1
+    changed = write_segy(tmp_path / "b.sgy", other, headers=headers, extended=1, t0=40)
+    raw = bytearray(changed.read_bytes())
+    raw[200], raw[6800 + 5 * 320 + 49] = 7, 99
+    changed.write_bytes(bytes(raw))
+    want = compare_surveys(path, changed)
+    assert want.where == (4, 8) and want.headers == 1 and want.text_lines == [3] and not want.notes
+    stores = [tmp_path / "a.mdio", tmp_path / "b.mdio"]
+    for file, store in zip((path, changed), stores, strict=True):
+        segy_to_mdio(file, store)
+    for pair in ((stores[0], changed), (path, stores[1]), stores):
+        found = compare_surveys(*pair).as_dict()
+        assert found.pop("rms") == pytest.approx(want.rms)
+        assert found == {name: value for name, value in want.as_dict().items() if name != "rms"}
+    monkeypatch.setattr(mdio_tiles, "TILE", 3)  # one with other tiles than the other
+    segy_to_mdio(path, tmp_path / "c.mdio")
+    assert compare_surveys(tmp_path / "c.mdio", stores[0]).is_within(0.0, headers=True)
+    assert main(["compare", str(stores[0]), str(path), "--headers"]) == 0
+    assert main(["compare", str(path), str(stores[1])]) == 1
+
+
+def test_a_store_made_elsewhere_is_compared_by_its_samples(data, first, tmp_path):
+    zarr = pytest.importorskip("zarr", reason="the extra mdio is not installed")
+    group = zarr.create_group(str(tmp_path / "other.zarr"))
+    amplitude = group.create_array("amplitude", shape=(12, 30), dtype="float32", dimension_names=("trace", "time"))
+    amplitude[...] = data.T
+    group.create_array("time", shape=(30,), dtype="float64", dimension_names=("time",))[...] = 2.0 * np.arange(30)
+    found = compare_surveys(first, tmp_path / "other.zarr")
+    assert found.samples == 0 and found.is_within(0.0) and not found.is_within(0.0, headers=True)
+    assert any("sample interval" in note for note in found.notes)

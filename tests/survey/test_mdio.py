@@ -1,11 +1,18 @@
 """MDIO stores: there and back every byte stays; others' stores are read; nothing incomplete passes for whole."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from aafast.cli import main
 from aafast.errors import FileError, FormatError, InputError, MissingDependency
-from aafast.survey import mdio
+from aafast.survey import mdio, mdio_tiles
 from aafast.survey.convert import convert
 from aafast.survey.mdio import mdio_to_segy, open_store, segy_to_mdio
 from aafast.survey.segy import Survey
@@ -36,7 +43,7 @@ def test_shared_files_come_back_byte_for_byte(shared, tmp_path, name):
 @pytest.mark.parametrize("endian", ["big", "little"])
 @pytest.mark.parametrize("code", [1, 2, 3, 5, 6, 8])
 def test_every_format_and_order_of_traces_comes_back(tmp_path, monkeypatch, code, endian):
-    monkeypatch.setattr(mdio, "_TILE", 4)  # several tiles, the last ones cut
+    monkeypatch.setattr(mdio_tiles, "TILE", 4)  # several tiles, the last ones cut
     rng = np.random.default_rng(0)
     headers = cube_headers(missing=[4, 11, 34])
     order = rng.permutation(headers[189].size)
@@ -85,7 +92,7 @@ def test_lines_and_scattered_grids_are_stored_trace_by_trace(tmp_path):
         there_and_back(write_segy(tmp_path / "a.sgy", data, headers=headers), tmp_path)
         assert open_store(tmp_path / "a.mdio").places.shape == (40,)
         (tmp_path / "back.sgy").unlink()
-        mdio.shutil.rmtree(tmp_path / "a.mdio")
+        shutil.rmtree(tmp_path / "a.mdio")
 
 
 def test_a_store_at_a_url(tmp_path):
@@ -114,6 +121,59 @@ def test_what_stops_half_way_leaves_nothing_and_is_not_taken_for_whole(tmp_path,
     with pytest.raises(FileError, match="No space left"):
         segy_to_mdio(path, tmp_path / "b.mdio")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mdio", "a.sgy"]
+
+
+SLOWLY = """
+import sys, time
+from aafast.survey import mdio
+write = mdio._write_tile
+def slow(*arguments):
+    print("tile", flush=True)
+    time.sleep(0.3)
+    return write(*arguments)
+mdio._write_tile = slow
+mdio.segy_to_mdio(*sys.argv[1:])
+"""
+
+
+def start_slowly(path, target):
+    root = str(Path(mdio.__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY, path, target], stdout=subprocess.PIPE, env=environment)
+    assert process.stdout.readline() == b"tile\n"
+    return process
+
+
+def names_in(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_what_a_killed_conversion_left_is_removed_by_the_next_and_what_another_makes_is_not(tmp_path):
+    path = write_segy(tmp_path / "a.sgy", np.ones((20, 30)))
+    killed, target = start_slowly(path, tmp_path / "b.mdio"), tmp_path / "b.mdio"
+    (hidden,) = tmp_path.glob(".b.mdio.*.part")
+    assert (hidden / "zarr.json").exists()
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL and hidden.exists() and not target.exists()
+    killed.stdout.close()
+    other = start_slowly(path, target)  # it is at work: its folder has an owner, and the first one's has none
+    (left,) = tmp_path.glob(".b.mdio.*.part")
+    assert left != hidden
+    segy_to_mdio(path, tmp_path / "c.mdio")  # another name: nothing of this one's business
+    assert left.exists()
+    assert other.wait() == 0
+    other.stdout.close()
+    assert names_in(tmp_path) == ["a.sgy", "b.mdio", "c.mdio"]
+    mdio_to_segy(target, tmp_path / "back.sgy")
+    assert (tmp_path / "back.sgy").read_bytes() == path.read_bytes()
+
+
+def test_two_conversions_to_one_name_do_not_take_each_other_s_folder(tmp_path):
+    path = write_segy(tmp_path / "a.sgy", np.ones((20, 30)))
+    other = start_slowly(path, tmp_path / "b.mdio")
+    segy_to_mdio(path, tmp_path / "b.mdio")
+    assert other.wait() != 0 and names_in(tmp_path) == ["a.sgy", "b.mdio"]
+    other.stdout.close()
 
 
 def test_names_that_cannot_be_used(tmp_path, monkeypatch):
