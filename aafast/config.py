@@ -16,6 +16,7 @@ GRADIENTS = ("unrolled", "one-step", "phantom", "implicit")
 SCOPES = ("sample", "batch")
 OFFSETS = ("none", "subtract", "residual")
 RESIDUALS = ("none", "conv", "wavelet", "wavelet-mlp", "haze")
+CALIBRATIONS = ("none", "wavelet", "width", "haze")
 FIXED_POINT = ("anderson", "broyden", "momentum", "picard")
 
 
@@ -99,6 +100,7 @@ class ModelConfig:
     residual: str = "none"
     residual_channels: int = 64
     taps: int = 51
+    calibration: str = "none"
     normalise: bool = False
     theta_scope: str = "sample"
     z_solver: InnerSolver = field(default_factory=lambda: InnerSolver("adamw"))
@@ -116,6 +118,7 @@ class ModelConfig:
         check_choice("theta solver", self.theta_solver.name, THETA_SOLVERS)
         check_choice("gradient mode", self.gradient, GRADIENTS)
         check_choice("residual", self.residual, RESIDUALS)
+        check_choice("calibration", self.calibration, CALIBRATIONS)
         grouped = {"channels": self.norm == "group", "residual_channels": self.residual != "none"}
         least = {"image_channels": 1, "depth": 2, "channels": 1, "groups": 1, "residual_channels": 1}
         for name, low in {**least, "iterations": 1, "taps": 1, "phantom_steps": 1}.items():

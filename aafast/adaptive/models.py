@@ -12,7 +12,7 @@ from .. import ops
 from ..checks import COMPUTE_DTYPES, check_choice, check_image, check_same_device
 from ..config import FixedPointConfig, ModelConfig
 from ..errors import BackendError, InputError, describe
-from ..nets import ProximalNetwork, build_residual
+from ..nets import CalibrationNetwork, ProximalNetwork, build_residual
 from ..nets.spectral_norm import refresh
 from ..ops import _tracing
 from ..physics import ForwardModel, GivenForwardModel, as_forward_model
@@ -115,6 +115,7 @@ class Model(nn.Module):
         y = y.detach().to(weight.dtype).contiguous()
         model = model.to(dtype=weight.dtype)
         self._check_problem(y, model)
+        model = self.calibrate(y, model)
         recording = torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
         # In a graph an engine would be a hole.
         engine = None if recording or compiling else engines.find(self._backend, self, y, model)
@@ -126,6 +127,7 @@ class Model(nn.Module):
             with torch.no_grad():
                 solution = self._solve_samples(y, model) if engine is None else engine.solve(self, y, model)
         solution.backend = names if engine is None else engine.name
+        solution.operator = model
         if given not in COMPUTE_DTYPES:
             solution.x = solution.x.to(given)
         return solution
@@ -134,6 +136,10 @@ class Model(nn.Module):
     def refresh(self) -> None:
         """Bring spectral norms up to date with weights that were written: at each call, or once while it is traced."""
         refresh(self)
+
+    def calibrate(self, y: Tensor, A0: ForwardModel) -> ForwardModel:
+        """The forward model that the iteration starts from: A0, unless the settings name a calibration."""
+        return A0
 
     def _check_problem(self, y: Tensor, A0: ForwardModel) -> None:
         """Raise InputError unless A0 maps an image like y to one like y; a user's own model is looked at closer."""
@@ -212,6 +218,22 @@ class _Adaptive(Model):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.residual = build_residual(config)
+        if config.calibration != "none":
+            self.calibration = CalibrationNetwork(config)
+
+    @torch.no_grad()
+    def calibrate(self, y: Tensor, A0: ForwardModel) -> ForwardModel:
+        """A0 as the calibration network corrects it, where there is one and A0 is of its kind; no graph is kept.
+
+        It is trained by itself (aafast.training.calibration), on known forward models.
+        """
+        if self.config.calibration == "none" or not self.calibration.fits(A0):
+            return A0
+        if y.device.type != "cpu" or torch.compiler.is_compiling():
+            return self.calibration(y, A0)
+        # Sample by sample, for the reason that _solve_samples gives.
+        found = [self.calibration.rounds(y[i : i + 1].clone(), A0.select(i))[-1] for i in range(len(y))]
+        return self.calibration.deformation.deform(A0, torch.cat(found))
 
     def operations(self) -> tuple[str, ...]:
         z_step = ("z_step",) if self.config.z_solver.name == "adamw" else ()

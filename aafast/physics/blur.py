@@ -93,6 +93,13 @@ class GaussianBlur(ForwardModel):
         kernel = kernel.reshape((1,) * (4 - kernel.ndim) + tuple(kernel.shape))
         self._hold(kernel, None if kernel.requires_grad else _rank_one(kernel))
 
+    @classmethod
+    def unchecked(cls, kernel: Tensor) -> GaussianBlur:
+        """The model of kernels [1 or B, 1 or C, K, K] that a solver has moved: their values are not looked at."""
+        model = cls.__new__(cls)
+        model._hold(kernel, None if kernel.requires_grad else _rank_one(kernel))
+        return model
+
     def _hold(self, kernel: Tensor, factors: Factors | None) -> None:
         self.kernel, self._factors = kernel, factors
         self._version = 0 if kernel.is_inference() else kernel._version

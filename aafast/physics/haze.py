@@ -36,6 +36,13 @@ class Haze(ForwardModel):
         if not torch.isfinite(self.airlight).all():
             raise InputError(describe("airlight", "NaN or Inf", "finite numbers", "Check its source"))
 
+    @classmethod
+    def unchecked(cls, depth: Tensor, beta: Tensor, airlight: Tensor) -> Haze:
+        """The model of values that were checked before, or that a solver has moved; beta and airlight are 4-d."""
+        model = cls.__new__(cls)
+        model.depth, model.beta, model.airlight = depth, beta, airlight
+        return model
+
     @property
     def transmission(self) -> Tensor:
         """t = exp(-beta depth), [B, 1, H, W]."""
@@ -85,9 +92,7 @@ class Haze(ForwardModel):
         parts = [t if len(t) == 1 else t[index] for t in (self.depth, self.beta, self.airlight)]
         if all(part is whole for part, whole in zip(parts, (self.depth, self.beta, self.airlight), strict=True)):
             return self
-        model = Haze.__new__(Haze)  # the values were checked when this model was made
-        model.depth, model.beta, model.airlight = parts
-        return model
+        return Haze.unchecked(*parts)
 
     def tensors(self) -> dict[str, Tensor]:
         return {"depth": self.depth}

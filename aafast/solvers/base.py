@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ class Solution:
     x: [B, C, H, W] the reconstruction. status: [B] int8 of `Status`. iterations: [B] int64, evaluations of the
     iteration up to each sample's stop. residuals: [K, B], ||f(x) - x|| / ||f(x)|| at each iteration, NaN after the
     stop. z: [B, C, H, W] the auxiliary variable, or None. wavelet: [B, taps] the estimate w0 + dw, or None.
-    aux: the rest of the state at the returned iterate. backend: what computed it.
+    aux: the rest of the state at the returned iterate. backend: what computed it. operator: the forward model that was
+    used, the calibrated one where the model calibrates (a ForwardModel, which this floor does not know).
     """
 
     x: Tensor
@@ -38,6 +39,7 @@ class Solution:
     z: Tensor | None = None
     wavelet: Tensor | None = None
     backend: str = "eager"
+    operator: Any = None
     aux: Aux = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
