@@ -29,6 +29,9 @@ class _Block(nn.Module):
     """
 
     adds_start_back = False
+    A0: Any
+    Zk: Tensor
+    X0: Tensor
 
     def __init__(
         self, args: Any, netR: nn.Module, netA: nn.Module, optR: Any, optA: torch.optim.Optimizer, criteria: Any
@@ -137,6 +140,8 @@ class DEQIPFixedPoint(nn.Module):
     invBlock: a block. anderson: the solver, called `anderson(f, x0, **kwargs) -> (x, residuals)`. After a solve
     `forward_res` holds the residuals.
     """
+
+    invBlock: Any  # a module with init_setup
 
     def __init__(self, invBlock: nn.Module, anderson: Callable[..., Any], **kwargs: Any) -> None:
         super().__init__()

@@ -31,10 +31,14 @@ class SpectralConv2d(nn.Module):
     train mode; in eval mode `weight` serves as the last call in train mode left it, or as it was loaded.
     """
 
+    bias: nn.Parameter | None
+    weight: Tensor
+    weight_u: Tensor
+
     def __init__(self, inputs: int, outputs: int, bias: bool = False) -> None:
         super().__init__()
         fresh = _plain_conv(inputs, outputs, bias)
-        self.register_parameter("bias", fresh.bias)
+        self.register_parameter("bias", None if fresh.bias is None else nn.Parameter(fresh.bias.detach()))
         self.weight_orig = fresh.weight
         self.register_buffer("weight", fresh.weight.detach().clone())
         self.register_buffer("weight_u", _unit(torch.randn(1, outputs, _SIDE, _SIDE)))
@@ -87,6 +91,9 @@ class SpectralLinear(nn.Module):
 
     `v = W^T u / |W^T u|`, `u = W v / |W v|`; the gradient passes through sigma. x [B, inputs] -> [B, outputs].
     """
+
+    weight_u: Tensor
+    weight_v: Tensor
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -141,21 +148,21 @@ class Stack(nn.Sequential):
         """The tensors of this call; it makes the power iterations of a call."""
         found = StackTensors([], [], [], [])
         for layer in self:
-            kind = _kind(layer)
-            if kind == "c":
+            if isinstance(layer, (SpectralConv2d, nn.Conv2d)):
                 found.weight.append(layer.applied() if isinstance(layer, SpectralConv2d) else layer.weight)
                 found.bias.append(layer.bias)
                 found.norm_weight.append(None)
                 found.norm_bias.append(None)
-            elif kind == "n":
+            elif isinstance(layer, nn.GroupNorm):
                 found.norm_weight[-1], found.norm_bias[-1] = layer.weight, layer.bias
         return StackTensors(found.weight, found.bias, found.norm_weight[:-1], found.norm_bias[:-1])
 
     def forward(self, x: Tensor) -> Tensor:
         if self.peculiarity() is not None:
             return super().forward(x)
-        parts = ([None if t is None else t[None] for t in part] for part in self.applied())
-        return ops.conv_stack(x, *parts, GROUPS)
+        weight, *rest = self.applied()
+        bias, norm_weight, norm_bias = ([None if t is None else t[None] for t in part] for part in rest)
+        return ops.conv_stack(x, [t[None] for t in weight], bias, norm_weight, norm_bias, GROUPS)
 
 
 def _kind(layer: nn.Module) -> str:

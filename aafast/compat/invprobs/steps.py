@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from ... import ops
 from ...checks import COMPUTE_DTYPES
-from ...engine.mismatch import FUSED, FusedMismatch
+from ...engine.mismatch import FusedMismatch, ThetaGradient, _FusedConv, _FusedHaze
 from ...engine.place import Place
 from ...engine.problem import FusedProblem
 from ...engine.theta_stack import Names
-from ...nets.residual import ConvMismatch, HazeMismatch, Theta, WaveletFeatureMismatch
+from ...nets.residual import Theta
 from ...physics import ForwardModel
 from ...tasks import settings
 from . import network_hqs as nets
@@ -90,33 +90,30 @@ class _Engine:
         self.y, self.A0 = y.contiguous(), self.kind.model(A0)
         self.config = settings("deblur", "adaptive-lu", theta_scope="batch", gamma=float(gamma), lam=float(lamb))
 
-    def _problem(self, theta: Theta, plane: _Plane | None) -> FusedProblem:
+    def _problem(self, theta: Theta) -> FusedProblem:
         place = Place("cpp", self.y.device, self.y.dtype)
-        fused: FusedMismatch = self.kind.fused(_Network(theta, GROUPS), place)
-        if plane is not None:
-            fused.features = plane
-        return FusedProblem(self.y, self.A0, fused, self.config)
+        return FusedProblem(self.y, self.A0, self.kind.fused(theta, place), self.config)
 
     def gradient_z(self, z: Tensor, x: Tensor) -> Tensor:
         with torch.no_grad():
-            theta, plane = _detached(self.kind.applied(self.netA, self.given))
-            return self._problem(theta, plane).gradient_z(theta, z.contiguous(), x)
+            theta = _sets(self.kind.applied(self.netA, self.given))
+            return self._problem(theta).gradient_z(theta, z.contiguous(), x)
 
     def fill_theta_gradients(self, z: Tensor) -> None:
         with torch.enable_grad():
             tensors = self.kind.applied(self.netA, self.given)
         with torch.no_grad():
-            theta, plane = _detached(tensors)
-            found = self._problem(theta, plane).theta_gradient(theta, z.contiguous())
+            theta = _sets(tensors)
+            found = self._problem(theta).theta_gradient(theta, z.contiguous())
         learning = [name for name in found if tensors[name].requires_grad]
         if learning:
             gradients = [found[name].view_as(tensors[name]) for name in learning]
             torch.autograd.backward([tensors[name] for name in learning], gradients)
 
 
-def _detached(tensors: Theta) -> tuple[Theta, _Plane | None]:
-    theta = {name: value.detach()[None] for name, value in tensors.items() if name != _PLANE}
-    return theta, _Plane(tensors[_PLANE].detach()) if _PLANE in tensors else None
+def _sets(tensors: Theta) -> Theta:
+    """theta as the engine takes it: one set for all samples, without a graph."""
+    return {name: value.detach()[None] for name, value in tensors.items()}
 
 
 class _Network(NamedTuple):
@@ -126,20 +123,23 @@ class _Network(NamedTuple):
     groups: int
 
     def _depth(self, z: Tensor, A0: ForwardModel) -> Tensor:
-        return A0.features()
+        return cast(Tensor, A0.features())
 
 
-class _Plane:
-    """The wavelet's features as the engine asks for them; their own gradient is the network's to carry on."""
+def _network(theta: Theta) -> Any:
+    return _Network({name: value for name, value in theta.items() if name != _PLANE}, GROUPS)
 
-    def __init__(self, image: Tensor) -> None:
-        self.image = image
 
-    def of(self, theta: Theta) -> bool:
-        return True
+class _FusedPlane(_FusedConv):
+    """f = stack([A0 z, plane]): the plane is a part of theta, whose own gradient is the network's to carry on."""
 
-    def gradients(self, d_image: Tensor) -> Theta:
-        return {_PLANE: d_image}
+    def _planes(self, theta: Theta, nominal: Tensor, A0: ForwardModel) -> tuple[Tensor, ...]:
+        return nominal, theta[_PLANE][0]
+
+    def _theta_beside(
+        self, theta: Theta, z: Tensor, A0: ForwardModel, d_f: Tensor, d_in: Tensor | None, gradient: ThetaGradient
+    ) -> None:
+        gradient[_PLANE] = cast(Tensor, d_in)[:, -1:]
 
 
 class _Matrix(ForwardModel):
@@ -173,26 +173,30 @@ class _Depth(ForwardModel):
 
 def _named(names: Names, tensors: StackTensors) -> Theta:
     """The tensors of one call of a stack under the engine's names."""
-    found = {f"{name}_weight": weight for name, weight in zip(names.convs, tensors.weight, strict=True)}
-    if names.bias:
-        found |= {f"{name}_bias": bias for name, bias in zip(names.convs, tensors.bias, strict=True)}
-    for name, weight, bias in zip(names.norms, tensors.norm_weight, tensors.norm_bias, strict=True):
-        if name is not None:
-            found |= {f"{name}_weight": weight, f"{name}_bias": bias}
+    layers: list[tuple[str | None, Tensor | None, Tensor | None]] = []
+    layers += zip(names.convs, tensors.weight, tensors.bias, strict=True)
+    layers += zip(names.norms, tensors.norm_weight, tensors.norm_bias, strict=True)
+    found: Theta = {}
+    for name, *pair in layers:
+        for part, value in zip(("weight", "bias"), pair, strict=True):
+            if name is not None and value is not None:
+                found[f"{name}_{part}"] = value
     return found
 
 
 class _Blur:
     """How the engine sees a network: its stacks by name, theta of one call, and A0."""
 
-    fused: type[FusedMismatch] = FUSED[ConvMismatch]
+    @staticmethod
+    def fused(theta: Theta, place: Place) -> FusedMismatch:
+        return _FusedConv(_network(theta), place)
+
+    @staticmethod
+    def stacks(netA: Any) -> list[tuple[Stack, Names]]:
+        return [(netA.data_layer, _FusedConv.NAMES)]
 
     @classmethod
-    def stacks(cls, netA: nn.Module) -> list[tuple[Stack, Names]]:
-        return [(netA.data_layer, cls.fused.NAMES)]
-
-    @classmethod
-    def applied(cls, netA: nn.Module, A0: Any) -> Theta:
+    def applied(cls, netA: Any, A0: Any) -> Theta:
         found: Theta = {}
         for stack, names in cls.stacks(netA):
             found |= _named(names, stack.applied())
@@ -211,10 +215,12 @@ class _Blur:
 
 
 class _Kernel(_Blur):
-    fused = FUSED[WaveletFeatureMismatch]
+    @staticmethod
+    def fused(theta: Theta, place: Place) -> FusedMismatch:
+        return _FusedPlane(_network(theta), place)
 
     @classmethod
-    def applied(cls, netA: nn.Module, A0: Any) -> Theta:
+    def applied(cls, netA: Any, A0: Any) -> Theta:
         return {**super().applied(netA, A0), _PLANE: netA.features(A0)}
 
     @staticmethod
@@ -229,11 +235,13 @@ class _Kernel(_Blur):
 
 
 class _Fog(_Blur):
-    fused = FUSED[HazeMismatch]
+    @staticmethod
+    def fused(theta: Theta, place: Place) -> FusedMismatch:
+        return _FusedHaze(_network(theta), place)
 
-    @classmethod
-    def stacks(cls, netA: nn.Module) -> list[tuple[Stack, Names]]:
-        return [(netA.trans_layer, cls.fused.TRANSMISSION), (netA.light_layer, cls.fused.LIGHT)]
+    @staticmethod
+    def stacks(netA: Any) -> list[tuple[Stack, Names]]:
+        return [(netA.trans_layer, _FusedHaze.TRANSMISSION), (netA.light_layer, _FusedHaze.LIGHT)]
 
     @staticmethod
     def against(A0: Any, y: Tensor) -> str | None:
