@@ -22,7 +22,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("aafast evaluate my_model --mismatch in,out --told nominal,true", "and what the true wavelet would earn"),
     ),
     "tables": (
-        ("aafast tables bench/results --out tables", "all tables and figures whose rows are committed: tables/tables.md"),
+        ("aafast tables bench/results --out tables", "every table and figure whose rows are committed"),
         ("aafast tables rows.jsonl --out tables", "those of one evaluation; what lacks its rows is said"),
     ),
     "convert": (

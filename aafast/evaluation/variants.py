@@ -97,6 +97,7 @@ def variant(model: Model, name: str, seed: int = 0) -> Model:
             )
         )
     found = PublishedRobustLU(model.config) if name == AS_PUBLISHED else build_from(model.config)
+    model.refresh()  # else the copy would take norms for known that are not
     found.load_state_dict(model.state_dict())
     found = found.to(model.eta.device, model.eta.dtype).eval()
     found.backend, found.precision = model.backend, model.precision
