@@ -221,19 +221,20 @@ class _Adaptive(Model):
         if config.calibration != "none":
             self.calibration = CalibrationNetwork(config)
 
-    @torch.no_grad()
     def calibrate(self, y: Tensor, A0: ForwardModel) -> ForwardModel:
         """A0 as the calibration network corrects it, where there is one and A0 is of its kind; no graph is kept.
 
-        It is trained by itself (aafast.training.calibration), on known forward models.
+        It is trained by itself, on known forward models (loss "calibration" of a training plan).
         """
         if self.config.calibration == "none" or not self.calibration.fits(A0):
             return A0
-        if y.device.type != "cpu" or torch.compiler.is_compiling():
-            return self.calibration(y, A0)
-        # Sample by sample, for the reason that _solve_samples gives.
-        found = [self.calibration.rounds(y[i : i + 1].clone(), A0.select(i))[-1] for i in range(len(y))]
-        return self.calibration.deformation.deform(A0, torch.cat(found))
+        together = torch.is_grad_enabled() or y.device.type != "cpu" or torch.compiler.is_compiling()
+        with torch.no_grad():
+            if together:
+                return self.calibration(y, A0)
+            # Sample by sample, for the reason that _solve_samples gives.
+            found = [self.calibration.rounds(y[i : i + 1].clone(), A0.select(i))[-1] for i in range(len(y))]
+            return self.calibration.deformation.deform(A0, torch.cat(found))
 
     def operations(self) -> tuple[str, ...]:
         z_step = ("z_step",) if self.config.z_solver.name == "adamw" else ()

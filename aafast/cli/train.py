@@ -10,7 +10,7 @@ from ..config import METHODS
 from ._answer import Answer
 from ._options import pair, positive
 
-_FIELDS = ("steps", "batch", "shape", "mismatch", "seed", "source", "init", "freeze")
+_FIELDS = ("steps", "batch", "shape", "mismatch", "seed", "source", "init", "calibration", "freeze")
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -29,8 +29,9 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "--preset",
-        choices=("compact", "paper"),
-        help="plan to start from: small networks for a CPU, or the paper's (default: compact)",
+        choices=("compact", "paper", "calibration"),
+        help="plan to start from: small networks for a CPU, the paper's, or the calibration network of the small ones "
+        "alone (default: compact)",
     )
     parser.add_argument("--config", metavar="FILE.json", help="fields of the plan, in the place of the preset's")
     parser.add_argument("--print-config", action="store_true", help="print the plan as --config takes it, and stop")
@@ -43,6 +44,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--source", metavar="generated|FOLDER", help="images: generated, or a folder of a data set")
     parser.add_argument("--seed", type=int, help="of the weights and the data")
     parser.add_argument("--init", metavar="NAME|DIR", help="model whose weights to start from")
+    parser.add_argument("--calibration", metavar="NAME|DIR", help="model whose calibration network to take")
     parser.add_argument(
         "--freeze", nargs="+", metavar="PREFIX", help="parts that stay as they are, such as calibration"
     )

@@ -175,7 +175,7 @@ def gaussian_variance(kernel: Tensor) -> Tensor | None:
     line = torch.exp(-axis.square() / (2 * variance[:, None]))
     line = line / line.sum(1, keepdim=True)
     error = (exact - (line[:, :, None] * line[:, None])[:, None]).abs().amax()
-    good = bool((variance > 0).all()) and bool(error <= 1e-5 * exact.abs().amax())
+    good = bool(((variance > 0) & variance.isfinite()).all()) and bool(error <= 1e-5 * exact.abs().amax())
     return variance.to(kernel.dtype) if good else None
 
 

@@ -13,13 +13,13 @@ from .presets import NAMES, preset
 from .processes import Processes
 
 PLAN = "plan.json"
-_OPTIONS = ("steps", "batch", "shape", "mismatch", "seed", "source", "init", "freeze", "amp")
+_OPTIONS = ("steps", "batch", "shape", "mismatch", "seed", "source", "init", "calibration", "freeze", "amp")
 
 
 def command(plan: TrainingPlan) -> str:
     """The command line that trains this plan: a preset and options, or else its own file of a plan."""
     asked, start = plan.to_dict(), f"aafast train {plan.task} {plan.method}"
-    for name in NAMES:
+    for name in NAMES if plan.method.startswith("adaptive") else NAMES[:2]:
         usual = preset(plan.task, plan.method, name).to_dict()
         other = [key for key in asked if asked[key] != usual[key]]
         if set(other) <= set(_OPTIONS):

@@ -11,7 +11,7 @@ from ..errors import require
 
 CURVE, EVENTS = "curve.csv", "tensorboard"
 STEP = ("step", "loss", "learning_rate", "gradient_norm", "seconds")
-SCORES = ("valid_loss", "psnr_db", "input_psnr_db", "ser_db", "input_ser_db", "iterations")
+SCORES = ("valid_loss", "input_loss", "psnr_db", "input_psnr_db", "ser_db", "input_ser_db", "iterations")
 
 
 def read_curve(folder: str | os.PathLike[str]) -> list[dict[str, float]]:

@@ -12,6 +12,8 @@ from ..evaluation.rows import PEAK
 
 if TYPE_CHECKING:
     from ..adaptive import Model
+    from ..nets import CalibrationNetwork
+    from ..physics import ForwardModel
     from ..tasks import TaskBatch
 
 
@@ -26,6 +28,22 @@ def squared_error(x: Tensor, truth: Tensor) -> Tensor:
 
 
 LOSSES = {"relative": relative_error, "mse": squared_error}
+# The loss that trains a calibration network, and nothing else.
+CALIBRATION = "calibration"
+
+
+def operator_error(A: ForwardModel, pairs: TaskBatch) -> Tensor:
+    """||A x - y0||^2 / ||x - y0||^2 per sample [B], y0 the data without noise: 1 where A does as well as no model."""
+    clean = pairs.true.A(pairs.x)
+    wrong = (A.A(pairs.x) - clean).flatten(1).square().sum(1)
+    return wrong / (pairs.x - clean).flatten(1).square().sum(1).clamp_min(1e-12)
+
+
+def calibration_error(network: CalibrationNetwork, pairs: TaskBatch) -> Tensor:
+    """The operator error of a calibrated model, the mean over the network's rounds: [B], differentiable."""
+    found = network.rounds(pairs.y, pairs.nominal)
+    models = [network.deformation.deform(pairs.nominal, numbers) for numbers in found]
+    return torch.stack([operator_error(model, pairs) for model in models]).mean(0)
 OF_TASK = {"deconv": "relative", "deblur": "mse", "defog": "mse"}
 
 
@@ -34,8 +52,11 @@ def validate(model: Model, pairs: TaskBatch, loss: str) -> dict[str, float]:
     """Means over held-out pairs on the model's device: the loss, and scores of the answer and of the measurement.
 
     valid_loss; psnr_db and input_psnr_db; for deconv also ser_db and input_ser_db, the signal-to-error ratio in dB;
-    iterations, of the solve.
+    iterations, of the solve. For the calibration's loss: that of the calibrated model and of the nominal one.
     """
+    if loss == CALIBRATION:
+        errors = {"valid_loss": model.calibrate(pairs.y, pairs.nominal), "input_loss": pairs.nominal}
+        return {name: float(operator_error(A, pairs).mean()) for name, A in errors.items()}
     solution = model(pairs.y, pairs.nominal)
     found = {"valid_loss": LOSSES[loss](solution.x, pairs.x).cpu().numpy()}
     peak = PEAK[model.config.task]

@@ -14,7 +14,7 @@ from ..checks import check_choice
 from ..config import FixedPointConfig, InnerSolver, ModelConfig
 from ..errors import FileError, FormatError, InputError, describe
 from ..tasks import settings as model_settings
-from .losses import LOSSES, OF_TASK
+from .losses import CALIBRATION, LOSSES, OF_TASK
 
 SCHEDULES = ("cosine", "constant")
 _COUNTS = {"steps": 1, "batch": 1, "warm_up": 0, "seed": 0, "validate_every": 1, "validation_pairs": 1}
@@ -29,11 +29,13 @@ class TrainingPlan:
     those that differ once more in the model that is saved.
     steps, batch: batches and pairs in each (over all processes). shape: (H, W), None for `tasks.SHAPES[task]`.
     mismatch, source, data: level, source and further options of `aafast.tasks.draw_pairs`.
-    loss: a name of `losses.LOSSES`, None for the task's. learning_rate, weight_decay: AdamW's, under a cosine to zero
-    or constant, after `warm_up` linear steps (at most a quarter of the run). clip: of the gradient's norm, 0 for none.
+    loss: a name of `losses.LOSSES`, "calibration" to train the calibration network alone, None for the task's.
+    learning_rate, weight_decay: AdamW's, under a cosine to zero or constant, after `warm_up` linear steps (at most a
+    quarter of the run). clip: of the gradient's norm, 0 for none.
     ema: decay of the averaged weights, which are what is saved, 0 for none. amp: the proximal network in bfloat16.
-    init: folder of a model whose weights to start from. freeze: beginnings of names of parameters that stay as they
-    are. seed: of fresh weights and data. A row of scores on `validation_pairs` held-out pairs, and a saved state,
+    init: folder of a model whose weights to start from; calibration: of one whose calibration network to take. freeze:
+    beginnings of names of parameters that stay as they are. seed: of fresh weights and data. A row of scores on
+    `validation_pairs` held-out pairs, and a saved state,
     every `validate_every` steps.
     """
 
@@ -56,6 +58,7 @@ class TrainingPlan:
     ema: float = 0.998
     amp: bool = False
     init: str | None = None
+    calibration: str | None = None
     freeze: tuple[str, ...] = ()
     seed: int = 1
     validate_every: int = 250
@@ -75,7 +78,8 @@ class TrainingPlan:
             if not isinstance(number, int | float) or isinstance(number, bool) or not low < number < high:
                 least = "above 0" if low == 0 else "0 or more"
                 raise _wrong(name, repr(number), least + (", below 1" if high == 1 else ""), "Change it")
-        self._set("loss", OF_TASK[self.task] if self.loss is None else check_choice("loss", self.loss, tuple(LOSSES)))
+        loss = OF_TASK[self.task] if self.loss is None else self.loss
+        self._set("loss", check_choice("loss", loss, (*LOSSES, CALIBRATION)))
         check_choice("schedule", self.schedule, SCHEDULES)
         if self.shape is None:
             from ..tasks import SHAPES

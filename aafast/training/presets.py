@@ -7,6 +7,7 @@ from typing import Any
 from ..checks import check_choice
 from ..config import METHODS, FixedPointConfig, InnerSolver
 from ..tasks import TASKS
+from .losses import CALIBRATION
 from .plan import TrainingPlan
 
 # Without GroupNorm the answer at a pixel depends on its neighbourhood alone, so patches of a survey fit together.
@@ -49,6 +50,7 @@ _DECONV: dict[str, dict[str, Any]] = {
             "depth": 7,
             "lam": 0.2,
             "residual_channels": 16,
+            "calibration": "wavelet",
             "z_solver": _EXACT,
             # Training without the theta-step is several times faster; docs/models.md has what it earns afterwards.
             "theta_solver": _FIXED,
@@ -67,6 +69,7 @@ _DEBLUR: dict[str, dict[str, Any]] = {
             "depth": 6,
             "lam": 0.05,
             "residual": "none",
+            "calibration": "width",
             "z_solver": _CG,
             "theta_solver": _FIXED,
         },
@@ -83,14 +86,17 @@ _DEFOG: dict[str, dict[str, Any]] = {
             "depth": 6,
             "lam": 0.1,
             "residual": "none",
+            "calibration": "haze",
             "z_solver": _EXACT,
             "theta_solver": _FIXED,
         },
     },
 }
 PRESETS = {"deconv": _DECONV, "deblur": _DEBLUR, "defog": _DEFOG}
-NAMES = ("compact", "paper")
-_OF_ADAPTIVE = ("lam", "residual", "residual_channels", "z_solver", "theta_solver")
+NAMES = ("compact", "paper", "calibration")
+_OF_ADAPTIVE = ("lam", "residual", "residual_channels", "calibration", "z_solver", "theta_solver")
+# What differs from "compact" where the calibration network of its adaptive models is trained.
+_CALIBRATION: dict[str, Any] = {"loss": CALIBRATION, "steps": 3000, "batch": 24, "ema": 0.99, "validation_pairs": 64}
 
 
 def preset(task: str, method: str, name: str = "compact", /, **fields: Any) -> TrainingPlan:
@@ -100,12 +106,16 @@ def preset(task: str, method: str, name: str = "compact", /, **fields: Any) -> T
     """
     check_choice("task", task, tuple(TASKS))
     check_choice("method", method, METHODS)
-    values = dict(PRESETS[task][check_choice("preset", name, NAMES)])
+    check_choice("preset", name, NAMES)
+    values = dict(PRESETS[task]["compact" if name == "calibration" else name])
+    if name == "calibration":
+        check_choice("method of a calibration", method, tuple(m for m in METHODS if m.startswith("adaptive")))
+        values |= _CALIBRATION
     settings, shipped = dict(values.get("settings", {})), dict(values.get("shipped", {}))
     if not method.startswith("adaptive"):
         settings = {key: value for key, value in settings.items() if key not in _OF_ADAPTIVE}
         shipped = {}
-    if name == "compact" and method == "adaptive-deq":
+    if name != "paper" and method == "adaptive-deq":
         settings |= _EQUILIBRIUM
         shipped |= _SHIPPED_EQUILIBRIUM
     for key, own in (("task", task), ("method", method)):

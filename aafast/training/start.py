@@ -10,6 +10,8 @@ from ..adaptive import Model
 from ..errors import CheckpointError, InputError, describe
 from ..tasks import load
 
+_CALIBRATION = "calibration."
+
 
 def load_start(name: str | None, model: Model) -> list[str]:
     """Give `model` the weights of a saved one of its task (None: leave it); return the parts that keep fresh weights.
@@ -43,14 +45,43 @@ def load_start(name: str | None, model: Model) -> list[str]:
     return fresh
 
 
-def freeze(model: Model, prefixes: Sequence[str]) -> None:
+def load_calibration(name: str | None, model: Model) -> None:
+    """Give `model` the calibration network of a saved one (None: leave it); CheckpointError where it does not fit."""
+    if name is None:
+        return
+    given = {k: v for k, v in load(name, task=model.config.task).state_dict().items() if k.startswith(_CALIBRATION)}
+    own = {k: v for k, v in model.state_dict().items() if k.startswith(_CALIBRATION)}
+    if not own or {k: v.shape for k, v in own.items()} != {k: v.shape for k, v in given.items()}:
+        raise CheckpointError(
+            describe(
+                f"model to take the calibration from, {name!r}",
+                f"{len(given)} tensors of a calibration",
+                f"the {len(own)} of the model that is to be trained",
+                'Name a model trained with the loss "calibration", and set `calibration` in the plan\'s settings',
+            )
+        )
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(given[key])
+
+
+def freeze(model: Model, prefixes: Sequence[str], calibrating: bool = False) -> None:
     """Let no parameter be trained whose name begins with one of the prefixes; InputError where one names nothing.
 
-    A calibration network is never trained here: a model's iteration keeps no graph of it.
+    A calibration network is trained alone (`calibrating`) or not at all: a model's iteration keeps no graph of it.
     """
     named = dict(model.named_parameters())
+    if calibrating and not any(name.startswith(_CALIBRATION) for name in named):
+        raise InputError(
+            describe(
+                'loss "calibration"',
+                f"a {model.config.method} without a calibration",
+                "an adaptive model with one",
+                "Name it in the settings: calibration = wavelet, width or haze",
+            )
+        )
     for name, value in named.items():
-        if name.startswith("calibration."):
+        if name.startswith(_CALIBRATION) != calibrating:
             value.requires_grad_(False)
     for prefix in prefixes:
         found = [value for name, value in named.items() if name.startswith(prefix)]

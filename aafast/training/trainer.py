@@ -21,12 +21,12 @@ from .batches import batches, held_out
 from .card import PLAN, origin
 from .curves import Curve
 from .interrupts import Interrupts
-from .losses import LOSSES, validate
+from .losses import CALIBRATION, LOSSES, calibration_error, validate
 from .plan import TrainingPlan, learning_rate
 from .precision import use_bfloat16
 from .processes import Processes
 from .progress import Progress
-from .start import check_same_weights, freeze, load_start
+from .start import check_same_weights, freeze, load_calibration, load_start
 from .state import STATE, State, load_model, load_optimizer, model_tensors, optimizer_tensors, read_state
 
 
@@ -35,12 +35,14 @@ class Objective(nn.Module):
 
     def __init__(self, model: Model, loss: str) -> None:
         super().__init__()
-        self.model, self.loss = model, LOSSES[loss]
+        self.model, self.loss = model, loss
 
     def forward(self, pairs: TaskBatch) -> tuple[Tensor, Tensor]:
+        if self.loss == CALIBRATION:
+            return calibration_error(self.model.calibration, pairs).mean(), torch.tensor(False)
         solution = self.model(pairs.y, pairs.nominal)
         # A solve that blows up returns its last finite point, so the loss alone would not show it.
-        return self.loss(solution.x, pairs.x).mean(), (solution.status == Status.DIVERGED).any()
+        return LOSSES[self.loss](solution.x, pairs.x).mean(), (solution.status == Status.DIVERGED).any()
 
 
 class Trainer:
@@ -64,7 +66,8 @@ class Trainer:
         device = self.processes.device
         self.model = build_from(plan.config("settings"), plan.seed).to(device)
         load_start(plan.init, self.model)
-        freeze(self.model, plan.freeze)
+        load_calibration(plan.calibration, self.model)
+        freeze(self.model, plan.freeze, calibrating=plan.loss == CALIBRATION)
         self.average = build_from(plan.config("settings"), plan.seed).to(device)
         self.average.load_state_dict(self.model.state_dict())
         self.shipped = build_from(plan.config("shipped"), plan.seed).to(device)
@@ -203,4 +206,6 @@ def _line(step: int, steps: int, row: dict[str, float], scores: dict[str, float]
         if f"{name}_db" in scores:
             found, given = scores[f"{name}_db"], scores[f"input_{name}_db"]
             parts.append(f"{name.upper()} {found:.2f} dB (measurement {given:.2f})")
+    if "input_loss" in scores:
+        parts.append(f"operator error {scores['valid_loss']:.4g} (nominal {scores['input_loss']:.4g})")
     return ", ".join([*parts, f"{seconds:.0f} s"])
