@@ -11,7 +11,8 @@ from .losses import CALIBRATION
 from .plan import TrainingPlan
 
 # Without GroupNorm the answer at a pixel depends on its neighbourhood alone, so patches of a survey fit together.
-_SMALL: dict[str, Any] = {"channels": 32, "norm": "none", "skip": True}
+_SMALL: dict[str, Any] = {"channels": 16, "depth": 6, "norm": "none", "skip": True}
+_BRIEF: dict[str, Any] = {"steps": 3000, "batch": 4}
 _FIXED = InnerSolver("none")
 _EXACT = InnerSolver("exact", differentiate=True)
 _CG = InnerSolver("cg", steps=4, differentiate=True)
@@ -42,12 +43,10 @@ _PAPER: dict[str, Any] = {
 _DECONV: dict[str, dict[str, Any]] = {
     "paper": {**_PAPER, "batch": 32, "shape": (128, 50)},
     "compact": {
-        "steps": 4200,
-        "batch": 8,
+        **_BRIEF,
         "shape": (128, 32),
         "settings": {
             **_SMALL,
-            "depth": 7,
             "lam": 0.2,
             "residual_channels": 16,
             "calibration": "wavelet",
@@ -61,12 +60,10 @@ _DECONV: dict[str, dict[str, Any]] = {
 _DEBLUR: dict[str, dict[str, Any]] = {
     "paper": {**_PAPER, "batch": 32, "shape": (110, 88)},
     "compact": {
-        "steps": 4000,
-        "batch": 8,
+        **_BRIEF,
         "shape": (48, 48),
         "settings": {
             **_SMALL,
-            "depth": 6,
             "lam": 0.05,
             "residual": "none",
             "calibration": "width",
@@ -78,12 +75,10 @@ _DEBLUR: dict[str, dict[str, Any]] = {
 _DEFOG: dict[str, dict[str, Any]] = {
     "paper": {**_PAPER, "batch": 8, "shape": (128, 256)},
     "compact": {
-        "steps": 4000,
-        "batch": 8,
+        **_BRIEF,
         "shape": (48, 48),
         "settings": {
             **_SMALL,
-            "depth": 6,
             "lam": 0.1,
             "residual": "none",
             "calibration": "haze",
