@@ -46,7 +46,7 @@ class DaskExecutor:
             def ask() -> None:
                 block = next(waiting, None)
                 if block is not None:
-                    begun(block)
+                    begun(block, None)
                     future = client.submit(solve_block, context, block, **options)
                     asked[future] = block
                     ready.add(future)
@@ -88,11 +88,11 @@ _LOST = ("CancelledError", "FutureCancelledError", "CommClosedError", "KilledWor
 def solve_block(context: Context, block: Block) -> dict:
     """One block, in a worker of the cluster: read, solved, written; what the ledger is to say of it."""
     worker = _worker(context)
-    block, part, reading = worker.read(block)
-    result = None if part is None else worker.solve(block, part)
-    record = worker.write(block, part, result)
+    block, loaded = worker.read(block)
+    result = None if loaded.part is None else worker.solve(block, loaded.part)
+    record = worker.write(block, loaded, result)
     seconds = {} if result is None else result.seconds
-    return {**record, "read": round(reading, 4), **{name: round(value, 4) for name, value in seconds.items()}}
+    return {**record, "read": round(loaded.seconds, 4), **{name: round(value, 4) for name, value in seconds.items()}}
 
 
 def _worker(context: Context) -> Worker:

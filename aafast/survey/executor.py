@@ -21,7 +21,7 @@ from .blocks import Block
 from .section import Solve
 from .worker import Context, OnBatch, Worker, work
 
-Begun = Callable[[Block], None]
+Begun = Callable[[Block, int | None], None]  # and the process that solves it, where that is known
 Done = Callable[[Block, dict], None]
 _AHEAD = 3  # blocks that a worker has: one to read, one to solve, one to write
 _ATTEMPTS = 5  # workers that may die over one block
@@ -45,7 +45,7 @@ class SerialExecutor:
         """See `Executor`."""
         worker = Worker(self._context, self._solve)
         try:
-            work(worker, blocks, begun, done, self._on_batch)
+            work(worker, blocks, lambda block: begun(block, os.getpid()), done, self._on_batch)
         finally:
             worker.close()
 
@@ -134,7 +134,7 @@ class _Crew:
             raise rest[0]
         block = next(b for b in member.blocks if b.number == rest[0])
         if kind == "begun":
-            begun(block)
+            begun(block, member.process.pid)
             return
         member.blocks.remove(block)
         done(block, rest[1])

@@ -18,7 +18,7 @@ from ..errors import FileError, InputError, describe
 from .ledger import Ledger
 
 _SUFFIX, _OLD = ".aafast-job", ".aafast-old"
-_VERSION = 1  # of the folder's layout
+_VERSION = 2  # of the folder's layout
 
 
 class Job:

@@ -315,8 +315,8 @@ class _Task:
         with trace_bar(sum(live), progress) as advance, self.clock("work"):
             advance(sum(live[number] for number in done), 1, 1)
 
-            def begun(block: Block) -> None:
-                job.ledger.add(sync=False, begun=block.number)
+            def begun(block: Block, process: int | None) -> None:
+                job.ledger.add(sync=False, begun=block.number, by=process)
 
             def finish(block: Block, record: dict) -> None:
                 job.ledger.add(**record)

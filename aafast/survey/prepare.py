@@ -35,8 +35,8 @@ class SurveyPlan:
     """The survey as its blocks see it.
 
     samples: of a trace. traces: [N] positions in the file, section after section. offsets: [S + 1] where each
-    section begins in them. live: [N] bool, in that order, and so is checks: [N] of each trace's samples. levels:
-    [S] of the gain. bad: numbers (from 1, in file order) of traces with NaN or Inf.
+    section begins in them. live: [N] bool, in that order, and so are checks: [N] of each trace's samples, and heads:
+    [N] of its header. levels: [S] of the gain. bad: numbers (from 1, in file order) of traces with NaN or Inf.
     """
 
     samples: int
@@ -44,6 +44,7 @@ class SurveyPlan:
     offsets: np.ndarray
     live: np.ndarray
     checks: np.ndarray
+    heads: np.ndarray
     levels: np.ndarray
     bad: list[int]
     nodes: np.ndarray
@@ -79,20 +80,20 @@ def measure_survey(source, geometry: Geometry, folder: Path, skip_bad: bool) -> 
     sizes = [section.traces.size for section in geometry.sections]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     live, bad = np.zeros(traces.size, bool), np.zeros(traces.size, bool)
-    checks = np.zeros(traces.size, np.uint32)
+    checks, heads = np.zeros(traces.size, np.uint32), np.zeros(traces.size, np.uint32)
     levels, known, written = np.ones(len(sizes)), [], 0
 
-    def look(here: slice, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def look(here: slice, headers: np.ndarray, data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         bad[here] = ~np.isfinite(data).all(0)
         live[here] = ~(bad[here] | (data == data[:1]).all(0))
-        checks[here] = check_traces(data)
+        checks[here], heads[here] = check_traces(data), check_headers(headers)
         return measure_cells(data, live[here]), live[here]
 
     try:
         with open(folder / _NODES, "wb") as handle, closing(read_ahead(_read_chunks(source, traces, offsets))) as ahead:
             for number, chunks in groupby(ahead, key=itemgetter(0)):
                 near = []
-                for nodes, close in measure_nodes(look(here, data) for _, here, data in chunks):
+                for nodes, close in measure_nodes(look(here, *read) for _, here, read in chunks):
                     handle.write(np.ascontiguousarray(nodes, np.float32).tobytes())
                     near.append(close)
                 known.append(np.concatenate(near))
@@ -112,8 +113,8 @@ def measure_survey(source, geometry: Geometry, folder: Path, skip_bad: bool) -> 
     _check_live(layout.path, live, numbers, skip_bad)
     save_arrays(
         folder / _PLACED,
-        traces=traces, offsets=offsets, live=live, checks=checks, levels=levels, known=np.concatenate(known),
-        bad=np.asarray(numbers, np.int64), samples=np.asarray(layout.samples),
+        traces=traces, offsets=offsets, live=live, checks=checks, heads=heads, levels=levels,
+        known=np.concatenate(known), bad=np.asarray(numbers, np.int64), samples=np.asarray(layout.samples),
     )  # fmt: skip
     return load_plan(folder)
 
@@ -140,9 +141,17 @@ def has_plan(folder: Path) -> bool:
 
 def check_traces(data: np.ndarray) -> np.ndarray:
     """A checksum [X] uint32 of each trace of data [T, X] float32; any change of one sample changes it."""
-    weights = 2 * np.arange(data.shape[0], dtype=np.uint32) + np.uint32(1)
-    bits = np.ascontiguousarray(data, np.float32).view(np.uint32)
-    return np.einsum("t,tx->x", weights, bits)  # modulo 2^32, where every weight has an inverse
+    return _sums(np.ascontiguousarray(data, np.float32).view(np.uint32))
+
+
+def check_headers(headers: np.ndarray) -> np.ndarray:
+    """A checksum [X] uint32 of each header [X, 240] uint8; any change of four bytes in a row changes it."""
+    return _sums(np.ascontiguousarray(headers).view(np.uint32).T)
+
+
+def _sums(words: np.ndarray) -> np.ndarray:
+    weights = 2 * np.arange(words.shape[0], dtype=np.uint32) + np.uint32(1)
+    return np.einsum("t,tx->x", weights, words)  # modulo 2^32, where every weight has an inverse
 
 
 def estimate_nominal(source, plan: SurveyPlan, phase: str, polarity: int) -> Wavelet:
@@ -190,13 +199,16 @@ def load_wavelet(folder: Path) -> Wavelet:
 
 
 
-def _read_chunks(source, traces: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[int, slice, np.ndarray]]:
-    """(section, where in `traces`, data [T, n]) of every section, in pieces of at most 1024 traces."""
+_Chunk = tuple[int, slice, tuple[np.ndarray, np.ndarray]]
+
+
+def _read_chunks(source, traces: np.ndarray, offsets: np.ndarray) -> Iterator[_Chunk]:
+    """(section, where in `traces`, headers [n, 240] and data [T, n]), section by section, at most 1024 traces each."""
     most = int(np.clip(_CHUNK // source.layout.samples, 1, 1024))
     for number in range(offsets.size - 1):
         for first in range(int(offsets[number]), int(offsets[number + 1]), most):
             here = slice(first, min(first + most, int(offsets[number + 1])))
-            yield number, here, source.read(traces[here])
+            yield number, here, source.read_whole(traces[here])
 
 
 def _check_live(name: Path, live: np.ndarray, numbers: list[int], skip_bad: bool) -> None:

@@ -72,6 +72,22 @@ class Survey:
             rows[places] = decode(raw, self.layout.format, self.layout.endian)
         return np.ascontiguousarray(rows.T)
 
+    def read_whole(self, traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Headers [X, 240] uint8 and samples [T, X] float32 of the traces at these positions [X], read at once."""
+        traces = np.asarray(traces, np.int64)
+        headers = np.empty((traces.size, TRACE), np.uint8)
+        rows = np.empty((traces.size, self.layout.samples), np.float32)
+        for places, first, stop in self._runs(traces):
+            raw = self._records(first, stop)
+            headers[places] = raw[:, :TRACE]
+            rows[places] = decode(raw[:, TRACE:], self.layout.format, self.layout.endian)
+        return headers, np.ascontiguousarray(rows.T)
+
+    def decode(self, records: np.ndarray) -> np.ndarray:
+        """Samples [T, n] float32 of traces as they stand in the file [n, stride]."""
+        rows = decode(np.ascontiguousarray(records[:, TRACE:]), self.layout.format, self.layout.endian)
+        return np.ascontiguousarray(rows.T)
+
     def headers(self, starts: tuple[int, ...]) -> list[np.ndarray]:
         """Numbers [N] int64 of every trace, 4 bytes each from these bytes (counted from 1) of its header."""
         count, stride = self.layout.traces, self.layout.stride

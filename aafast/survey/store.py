@@ -33,6 +33,15 @@ class Source(Protocol):
     def read(self, traces: np.ndarray) -> np.ndarray:
         """Samples [T, n] float32 of these traces [n]."""
 
+    def read_whole(self, traces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Headers [n, 240] uint8 and samples [T, n] float32 of these traces [n]."""
+
+    def gather(self, traces: np.ndarray) -> np.ndarray:
+        """Bytes [n, stride] uint8 of these traces [n], header and samples as they stand in the file."""
+
+    def decode(self, records: np.ndarray) -> np.ndarray:
+        """Samples [T, n] float32 of such bytes [n, stride]."""
+
     def scan(self) -> tuple[np.ndarray, np.ndarray]:
         """Masks [N] of traces that are dead (constant) and bad (NaN or Inf)."""
 
@@ -44,7 +53,8 @@ class Source(Protocol):
 
 
 class Target(Protocol):
-    """A survey to write: first `prepare`, then `write` in any order from any process, then `commit`.
+    """A survey to write: first `prepare`, then every trace by `write` or `put`, in any order from any process, then
+    `commit`.
 
     Pickled, it travels by its names. Writing a trace again gives the same bytes. Until `commit` there is only
     the partial file, which a later process may take up again.
@@ -61,10 +71,13 @@ class Target(Protocol):
         """Bytes that it takes on the disk."""
 
     def prepare(self) -> None:
-        """Make the partial file, all headers in it, unless it is there already."""
+        """Make the partial file with everything but the traces, unless it is there already."""
 
-    def write(self, traces: np.ndarray, data: np.ndarray) -> None:
-        """Give these traces [n] the samples [T, n] float32."""
+    def write(self, traces: np.ndarray, headers: np.ndarray, data: np.ndarray) -> None:
+        """Give these traces [n] their headers [n, 240] uint8 and the samples [T, n] float32."""
+
+    def put(self, traces: np.ndarray, records: np.ndarray) -> None:
+        """Give these traces [n] their bytes [n, stride] uint8, header and samples, as they are."""
 
     def sync(self) -> None:
         """Bring what was written to the disk: afterwards a ledger may say so."""
@@ -85,7 +98,7 @@ def open_source(name: str | Path, interval: float | None = None) -> Source:
 
 
 def open_target(layout: Layout, path: str | Path, partial: str | Path) -> Target:
-    """A target with the headers of the survey at `layout`.
+    """A target with the text and the places of the survey at `layout`.
 
     path: the output's name. partial: where to write until it is complete, on the same disk.
     """

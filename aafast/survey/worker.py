@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,10 @@ from ..engine import set_memory_limit
 from ..errors import FileError, describe
 from .blocks import Block, find_halo
 from .job import save_arrays
+from .layout import TRACE
 from .overlap import WriteBehind, read_ahead
 from .plan import Patch, Plan
-from .prepare import SurveyPlan, check_traces, load_plan, load_wavelet
+from .prepare import SurveyPlan, check_headers, check_traces, load_plan, load_wavelet
 from .qc import QcPlan, load_qc, measure
 from .section import BATCH, Part, PartResult, Solve, plan_section, reconstruct_part
 from .solver import SolverSpec
@@ -50,6 +52,15 @@ class Context:
     solver_bytes: int | None = None
 
 
+class Loaded(NamedTuple):
+    """A block that was read: its data, or None where it holds no live trace; headers [n, 240] of the live traces of its
+    core; seconds that it took."""
+
+    part: Part | None
+    headers: np.ndarray
+    seconds: float
+
+
 class Worker:
     """A context brought to life: `read`, `solve` and `write` of a block, each of which a thread may have for itself."""
 
@@ -73,13 +84,13 @@ class Worker:
         for target in self._targets():
             target.close()
 
-    def read(self, block: Block) -> tuple[Block, Part | None, float]:
-        """A block's data and how long reading took; None where the block holds no live trace."""
+    def read(self, block: Block) -> tuple[Block, Loaded]:
+        """A block's data."""
         start = time.perf_counter()
         here = self.survey.section(block.section)
         live, traces = self.survey.live[here], self.survey.traces[here]
         if not live[block.first:block.stop].any():
-            return block, None, 0.0
+            return block, Loaded(None, np.empty((0, TRACE), np.uint8), 0.0)
         halo = find_halo(block, self._plan(block).trace)
         first, stop = halo.first, min(halo.stop, traces.size)
         at = np.arange(first, stop)
@@ -88,10 +99,11 @@ class Worker:
             at = np.insert(at, 0, before[-1])
         if not live[stop - 1] and after.size:
             at = np.append(at, stop + after[0])
-        data = self.context.source.read(traces[at])
-        self._check(data, traces[at], self.survey.checks[here][at])
+        headers, data = self.context.source.read_whole(traces[at])
+        self._check(headers, data, traces[at], here, at)
         part = Part(np.where(live[at], data, np.float32(0)), at, live[at], first, stop)
-        return block, part, time.perf_counter() - start
+        own = live[at] & (at >= block.first) & (at < block.stop)
+        return block, Loaded(part, headers[own], time.perf_counter() - start)
 
     def solve(self, block: Block, part: Part, on_batch: Callable[[int, int], None] | None = None) -> PartResult:
         """The reconstruction of a block."""
@@ -105,21 +117,27 @@ class Worker:
         result.seconds["gain"] += seconds
         return result
 
-    def write(self, block: Block, part: Part | None, result: PartResult | None) -> dict:
+    def write(self, block: Block, loaded: Loaded, result: PartResult | None) -> dict:
         """Write a block's core and its piece to the disk; returns what the ledger says of it."""
         start = time.perf_counter()
         here = self.survey.section(block.section)
         core = slice(block.first, block.stop)
         alive = self.survey.live[here][core]
+        traces, part = self.survey.traces[here][core], loaded.part
         piece: dict[str, np.ndarray] = {"traces": np.asarray(alive.sum())}
         if part is not None and result is not None:
-            traces = self.survey.traces[here][core][alive]
-            self.context.target.write(traces, result.x[:, alive])
+            self.context.target.write(traces[alive], loaded.headers, result.x[:, alive])
             if self.context.misfit is not None:
-                self.context.misfit.write(traces, result.residual[:, alive])
-            for target in self._targets():
-                target.sync()
+                self.context.misfit.write(traces[alive], loaded.headers, result.residual[:, alive])
             piece.update(self._piece(block, part, result))
+        if not alive.all():
+            records = self.context.source.gather(traces[~alive])
+            at = np.arange(block.first, block.stop)[~alive]
+            self._check(records[:, :TRACE], self.context.source.decode(records), traces[~alive], here, at)
+            for target in self._targets():
+                target.put(traces[~alive], records)
+        for target in self._targets():
+            target.sync()
         if self._qc is not None:
             piece.update(self._measure(*self._qc, block, part, result))
         save_arrays(self.context.folder / f"block-{block.number:07d}.npz", **piece)
@@ -171,12 +189,17 @@ class Worker:
     def _targets(self) -> Iterator[Target]:
         return (target for target in (self.context.target, self.context.misfit) if target is not None)
 
-    def _check(self, data: np.ndarray, traces: np.ndarray, expected: np.ndarray) -> None:
-        changed = np.flatnonzero(check_traces(data) != expected)
-        if changed.size:
-            raise FileError(describe(
-                f"{self.context.source.layout.path}", f"other samples in trace {traces[changed[0]] + 1} than before",
-                "a file that stays as it is during a run", "Put it back and repeat the command, or add --restart"))
+    def _check(self, headers: np.ndarray, data: np.ndarray, traces: np.ndarray, here: slice, at: np.ndarray) -> None:
+        """Raise FileError unless these traces, at places `at` of the section `here`, are as they were at first."""
+        for what, found, expected in (
+            ("samples", check_traces(data), self.survey.checks[here][at]),
+            ("bytes of the header", check_headers(headers), self.survey.heads[here][at]),
+        ):
+            changed = np.flatnonzero(found != expected)
+            if changed.size:
+                raise FileError(describe(
+                    f"{self.context.source.layout.path}", f"other {what} in trace {traces[changed[0]] + 1} than before",
+                    "a file that stays as it is during a run", "Put it back and repeat the command, or add --restart"))
 
     def _plan(self, block: Block) -> Plan:
         size = int(self.survey.offsets[block.section + 1] - self.survey.offsets[block.section])
@@ -201,22 +224,22 @@ def work(
     wait for reading and for writing.
     """
     def write(item: tuple) -> None:
-        block, part, result, seconds = item
-        record = worker.write(block, part, result)
+        block, loaded, result, seconds = item
+        record = worker.write(block, loaded, result)
         done(block, {**record, **{name: round(value, 4) for name, value in seconds.items()}})
 
     with WriteBehind(write) as behind, closing(read_ahead(map(worker.read, blocks))) as ahead:
         clock, behind_for = time.perf_counter(), 0.0
-        for block, part, reading in ahead:
-            seconds = {"read": reading, "stood read": time.perf_counter() - clock, "stood write": behind_for}
+        for block, loaded in ahead:
+            seconds = {"read": loaded.seconds, "stood read": time.perf_counter() - clock, "stood write": behind_for}
             result = None
-            if part is not None:
+            if loaded.part is not None:
                 begun(block)
                 report = None if on_batch is None else (lambda n, all_, block=block: on_batch(block, n, all_))
-                result = worker.solve(block, part, report)
+                result = worker.solve(block, loaded.part, report)
                 seconds.update(result.seconds)
             clock = time.perf_counter()
-            behind.put((block, part, result, seconds))
+            behind.put((block, loaded, result, seconds))
             behind_for = time.perf_counter() - clock
             clock += behind_for
-            del block, part, result  # their images, while the next are read
+            del block, loaded, result  # their images, while the next are read

@@ -14,7 +14,7 @@ from aafast.survey.segy import Survey
 from aafast.survey.segy_output import SegyTarget
 from aafast.survey.store import open_source, open_target
 
-from .conftest import write_segy
+from .conftest import give, write_segy
 
 IBM = FORMATS[1]
 
@@ -78,7 +78,7 @@ def test_shared_files_round_trip_byte_for_byte(shared, tmp_path):
             target = SegyTarget(survey.layout, tmp_path / path.name, tmp_path / "partial")
             target.prepare()
             for section in survey.geometry.sections:
-                target.write(section.traces, survey.read(section.traces))
+                target.write(section.traces, *survey.read_whole(section.traces))
             target.commit()
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
@@ -91,7 +91,7 @@ def test_a_source_and_a_target_travel_to_another_process(tmp_path):
         target.prepare()
         moved, there = pickle.loads(pickle.dumps((source, target)))
         assert np.array_equal(moved.read(np.arange(9)), data) and moved.identity() == source.identity()
-        there.write(np.array([2, 7]), -data[:, [2, 7]])
+        give(moved, there, [2, 7], -data[:, [2, 7]])
         there.sync()
         there.close()
         moved.close()
@@ -111,7 +111,9 @@ def test_a_target_goes_on_where_another_stopped_and_writing_twice_changes_nothin
         for traces in order:
             target = SegyTarget(layout, tmp_path / "b.sgy", tmp_path / "b.part")
             target.prepare()
-            target.write(np.array(traces), rows[:, traces])
+            with Survey(path) as survey:
+                target.write(np.array(traces), survey.read_whole(np.array(traces))[0], rows[:, traces])
+                target.put(np.array([2, 3, 5]), survey.gather(np.array([2, 3, 5])))
             target.close()
         last = SegyTarget(layout, tmp_path / "b.sgy", tmp_path / "b.part")
         last.prepare()

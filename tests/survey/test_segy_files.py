@@ -1,21 +1,25 @@
 """Reading by position, and output that differs from its input in the samples it was given only."""
 
+import os
+
 import numpy as np
 import pytest
 
 from aafast.errors import FileError
+from aafast.survey import segy_output
+from aafast.survey.files import AtomicFile
 from aafast.survey.segy import Survey
-from aafast.survey.segy_output import Output
+from aafast.survey.segy_output import SegyTarget
 
-from .conftest import write_segy
+from .conftest import give, write_segy
 
 
 def copy_with(source, target, traces, samples, lines=()):
-    with Survey(source) as survey, Output(survey.layout, target) as output:
-        output.start()
-        output.write(np.asarray(traces), samples)
-        notes = output.commit(list(lines))
-        return output, notes
+    with Survey(source) as survey:
+        output = SegyTarget(survey.layout, target, target.with_name("partial"))
+        output.prepare()
+        give(survey, output, traces, samples)
+        return output, output.commit(list(lines))
 
 
 def read_all(path):
@@ -92,25 +96,73 @@ def test_dead_and_bad_traces_are_told_apart(tmp_path):
     assert bad.tolist() == [False, False, False, True, True, False]
 
 
-def test_a_result_that_is_not_committed_leaves_nothing(tmp_path):
+def test_a_result_that_is_thrown_away_leaves_nothing(tmp_path):
     source = write_segy(tmp_path / "a.sgy", np.ones((20, 3)), code=3)
     with Survey(source) as survey:
-        with pytest.raises(ZeroDivisionError), Output(survey.layout, tmp_path / "b.sgy") as output:
-            output.start()
-            output.write(np.arange(2), np.ones((20, 2), np.float32))
-            raise ZeroDivisionError
+        output = SegyTarget(survey.layout, tmp_path / "b.sgy", tmp_path / "partial")
+        output.prepare()
+        output.write(np.arange(2), survey.read_whole(np.arange(2))[0], np.ones((20, 2), np.float32))
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sgy", "partial", "partial.floats"]
+        output.discard()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sgy"]
 
 
-def test_an_older_output_survives_a_failure_and_is_replaced_by_success(tmp_path):
-    source = write_segy(tmp_path / "a.sgy", np.ones((20, 3)))
-    target = tmp_path / "b.sgy"
-    target.write_text("older")
-    with Survey(source) as survey, Output(survey.layout, target) as output:
-        output.start()
-    assert target.read_text() == "older"
-    copy_with(source, target, [0], np.ones((20, 1), np.float32))
-    assert target.stat().st_size == source.stat().st_size
+@pytest.mark.parametrize("code", [3, 5])
+def test_every_byte_is_written_once(tmp_path, monkeypatch, code):
+    data = np.round(100 * np.sin(np.arange(20 * 30).reshape(20, 30)))
+    source, target = write_segy(tmp_path / "a.sgy", data, code=code, extended=1), tmp_path / "b.sgy"
+    written, real = np.zeros(source.stat().st_size, int), os.pwrite
+
+    def pwrite(handle, part, place):
+        if os.readlink(f"/proc/self/fd/{handle}").endswith("partial"):
+            written[place:place + len(part)] += 1
+        return real(handle, part, place)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with Survey(source) as survey:
+        output = SegyTarget(survey.layout, target, target.with_name("partial"))
+        output.prepare()
+        assert output.partial.stat().st_size == written.size and not written.any()
+        assert output.partial.read_bytes()[:6800] == source.read_bytes()[:6800]
+        for traces in (np.arange(10, 25), np.arange(10), np.array([26, 28])):
+            headers, rows = survey.read_whole(traces)
+            output.write(traces, headers, rows)
+        output.put(np.array([25, 27, 29]), survey.gather(np.array([25, 27, 29])))
+        output.commit()
+    assert target.read_bytes() == source.read_bytes()
+    assert (written[6800:] == 1).all() and not written[:6800].any()
+
+
+def test_the_room_is_claimed_beforehand(tmp_path, monkeypatch):
+    source = write_segy(tmp_path / "a.sgy", np.ones((500, 300)))
+    with Survey(source) as survey:
+        output = SegyTarget(survey.layout, tmp_path / "b.sgy", tmp_path / "partial")
+        output.prepare()
+        status = output.partial.stat()
+        if status.st_blocks * 512 < status.st_size:
+            pytest.skip("this file system cannot set room aside")
+        output.discard()
+        refused = type("C", (), {"fallocate": lambda *_: -1})
+        monkeypatch.setattr(segy_output.ctypes, "CDLL", lambda *_, **__: refused())
+        monkeypatch.setattr(segy_output.ctypes, "get_errno", lambda: 28)
+        with pytest.raises(FileError, match="No space left"):
+            output.prepare()
+        assert not output.partial.exists()
+        monkeypatch.setattr(segy_output.ctypes, "get_errno", lambda: 95)  # not supported: a full disk shows later
+        output.prepare()
+        assert output.partial.stat().st_size == source.stat().st_size
+        output.discard()
+
+
+def test_samples_without_their_headers_are_refused(tmp_path):
+    with Survey(write_segy(tmp_path / "a.sgy", np.ones((20, 3)))) as survey:
+        output = SegyTarget(survey.layout, tmp_path / "b.sgy", tmp_path / "partial")
+        output.prepare()
+        with pytest.raises(FileError, match="whole traces"):
+            output.write(np.arange(2), np.zeros((1, 240), np.uint8), np.ones((20, 2), np.float32))
+        with pytest.raises(FileError, match="whole traces"):
+            output.write(np.arange(2), np.zeros((2, 240), np.uint8), np.ones((19, 2), np.float32))
+        output.discard()
 
 
 def test_targets_that_cannot_be_written_are_refused_before_anything_is(tmp_path, monkeypatch):
@@ -133,9 +185,9 @@ def test_targets_that_cannot_be_written_are_refused_before_anything_is(tmp_path,
     with Survey(source) as survey:
         for target, words in cases:
             with pytest.raises(FileError, match=words):
-                Output(survey.layout, target)
+                AtomicFile(target, (survey.path,))
         monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
         with pytest.raises(FileError, match="100 bytes free"):
-            Output(survey.layout, tmp_path / "b.sgy")
+            AtomicFile(tmp_path / "b.sgy", (survey.path,), source.stat().st_size)
     assert source.read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.sgy", "folder", "hard.sgy", "link.sgy"]
