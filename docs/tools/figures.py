@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "figures"
 RESULTS = ROOT / "bench" / "results"
 WEIGHTS = ROOT / "aafast" / "weights" / "deconv"
-STYLE = {"svg.hashsalt": "aafast", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+STYLE = {"svg.hashsalt": "aafast", "svg.fonttype": "none", "font.size": 9}
+STYLE |= {"axes.spines.top": False, "axes.spines.right": False}
 TRUE, TOLD, OURS, PLAIN = "#444444", "#a9b4c2", "#c8553d", "#6c8ead"
 LEVELS = {"none": "right wavelet", "in": "wrong by up to 20 %", "out": "wrong by up to 40 %"}
 
@@ -58,7 +59,7 @@ def sections() -> Figure:
     line = example_line()
     model = aafast.load("deconv")
     told = make_wavelet(line.wavelet_nominal, 1000 * line.dt, "nominal")
-    found = reconstruct_section(line.data, told, model, live=~line.dead).x
+    found = reconstruct_section(line.data, told, lambda y, A0: aafast.reconstruct(y, A0, model), live=~line.dead).x
     figure = Figure(figsize=(7.2, 3.4), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     milliseconds = 1000 * line.dt * line.data.shape[0]
