@@ -43,6 +43,10 @@ class Deformation:
         """The model of `numbers` [B, size]."""
         raise InputError(describe("deformation", type(self).__name__, "a family with its own deform", "Define it"))
 
+    def view(self, A: ForwardModel, x: Tensor, y: Tensor) -> Tensor:
+        """What a model makes of a pair (x, y), for the comparison of two: A x, unless a family knows better."""
+        return A.A(x)
+
     def evidence(self, A: ForwardModel, y: Tensor) -> tuple[Tensor, Tensor]:
         """What shows how far A is from the model that made y: images [B, images, H, W] and numbers [B, numbers]."""
         raise InputError(describe("deformation", type(self).__name__, "a family with its own evidence", "Define it"))
@@ -147,9 +151,17 @@ class HazeDeformation(Deformation):
         beta = A0.beta * torch.exp(numbers[:, :1, None, None])
         return Haze.unchecked(A0.depth, beta, A0.airlight + numbers[:, 1:, None, None])
 
-    def evidence(self, A: Haze, y: Tensor) -> tuple[Tensor, Tensor]:
+    def restored(self, A: Haze, y: Tensor) -> Tensor:
+        """argmin_z ||A z - y||^2 + damping ||z - y||^2."""
         t = A.transmission
-        z = A.solve_normal(t * (y - A.airlight * (1 - t)), self.damping)
+        return A.solve_normal(t * (y - A.airlight * (1 - t)) + self.damping * y, self.damping)
+
+    def view(self, A: Haze, x: Tensor, y: Tensor) -> Tensor:
+        # Where the haze is dense an error of the model hardly shows in A x, and most in what is restored.
+        return self.restored(A, y)
+
+    def evidence(self, A: Haze, y: Tensor) -> tuple[Tensor, Tensor]:
+        z, t = self.restored(A, y), A.transmission
         t = t.expand(len(y), -1, -1, -1)
         airlight = A.airlight.flatten(1).expand(len(y), self.channels)
         return torch.cat([y, z, t], dim=1), torch.cat([t.mean((2, 3)), airlight], dim=1)

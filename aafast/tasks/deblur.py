@@ -43,8 +43,12 @@ def draw(
     source: str | os.PathLike[str],
     sigma: tuple[float, float] = (0.8, 2.4),
     noise: tuple[float, float] = (0.002, 0.02),
+    surround: bool = False,
 ) -> TaskBatch:
-    """Pairs `y = k * x + noise`, k a Gaussian of 13 x 13 pixels; what lies around the image leaks in at its borders.
+    """Pairs `y = k * x + noise`, k a Gaussian of 13 x 13 pixels.
+
+    surround: False: around the image lie zeros, as the forward model has it, so y is exact to its borders. True: what
+    really lies there leaks in, as in a photograph.
 
     source: "generated" (dead leaves), "photographs" (split test), or a folder with CelebA or your own images. sigma:
     range of the true standard deviation of k in pixels, log-uniform. noise: range of the standard deviation of the
@@ -62,6 +66,8 @@ def draw(
         told = width * (1 + level.draw(rng))
         error = np.float32(rng.uniform(*noise)) * rng.standard_normal((3, *shape), np.float32)
         image = images(rng, wide, seed, split, index)
+        if not surround:
+            image = np.pad(image[:, HALO:-HALO, HALO:-HALO], ((0, 0), (HALO, HALO), (HALO, HALO)))
         clean = _blur(image, width)
         rows.append((image[:, HALO:-HALO, HALO:-HALO], clean + error, told, width, snr_db(clean, error)))
     x, y, nominal, true, snr = zip(*rows, strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.rows import facts
+from ..tasks import shipped
 from ..tasks.checkpoint import WEIGHTS
 from .plan import TrainingPlan
 from .presets import NAMES, preset
@@ -36,14 +37,15 @@ def _option(key: str, value: Any) -> list[str]:
     return [f"--{key}", str(value)]
 
 
-def start_of(plan: TrainingPlan) -> dict[str, str] | None:
-    """The model whose weights a run starts from, and which weights those were."""
-    if plan.init is None:
-        return None
-    from ..tasks import shipped
-
-    folder = shipped().get(plan.init, Path(plan.init))
-    return {"folder": plan.init, "sha256": hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()}
+def starts(plan: TrainingPlan) -> dict[str, dict[str, str]]:
+    """The models that a run takes weights from ("init", "calibration"), and which weights those were."""
+    found = {}
+    for part in ("init", "calibration"):
+        name = getattr(plan, part)
+        if name is not None:
+            weights = shipped().get(name, Path(name)) / WEIGHTS
+            found[part] = {"folder": name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    return found
 
 
 def origin(plan: TrainingPlan, processes: Processes) -> dict[str, Any]:
@@ -57,12 +59,11 @@ def origin(plan: TrainingPlan, processes: Processes) -> dict[str, Any]:
         "seed": plan.seed,
         **plan.data,
     }
-    begun = start_of(plan)
     return {
         "command": command(plan),
         "plan": plan.to_dict(),
         "data": data,
         **facts(str(processes.device)),
         "processes": processes.world,
-        **({"init": begun} if begun else {}),
+        **starts(plan),
     }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..adaptive import Model
     from ..nets import CalibrationNetwork
     from ..physics import ForwardModel
+    from ..physics.deformations import Deformation
     from ..tasks import TaskBatch
 
 
@@ -28,23 +29,22 @@ def squared_error(x: Tensor, truth: Tensor) -> Tensor:
 
 
 LOSSES = {"relative": relative_error, "mse": squared_error}
+OF_TASK = {"deconv": "relative", "deblur": "mse", "defog": "mse"}
 # The loss that trains a calibration network, and nothing else.
 CALIBRATION = "calibration"
 
 
-def operator_error(A: ForwardModel, pairs: TaskBatch) -> Tensor:
-    """||A x - y0||^2 / ||x - y0||^2 per sample [B], y0 the data without noise: 1 where A does as well as no model."""
-    clean = pairs.true.A(pairs.x)
-    wrong = (A.A(pairs.x) - clean).flatten(1).square().sum(1)
-    return wrong / (pairs.x - clean).flatten(1).square().sum(1).clamp_min(1e-12)
+def operator_error(family: Deformation, A: ForwardModel, pairs: TaskBatch) -> Tensor:
+    """||view A - view A_true||^2 / ||x - y||^2 per sample [B]: how wrong A is, beside what it is there to explain."""
+    wrong = family.view(A, pairs.x, pairs.y) - family.view(pairs.true, pairs.x, pairs.y)
+    return wrong.flatten(1).square().sum(1) / (pairs.x - pairs.y).flatten(1).square().sum(1).clamp_min(1e-12)
 
 
 def calibration_error(network: CalibrationNetwork, pairs: TaskBatch) -> Tensor:
     """The operator error of a calibrated model, the mean over the network's rounds: [B], differentiable."""
-    found = network.rounds(pairs.y, pairs.nominal)
-    models = [network.deformation.deform(pairs.nominal, numbers) for numbers in found]
-    return torch.stack([operator_error(model, pairs) for model in models]).mean(0)
-OF_TASK = {"deconv": "relative", "deblur": "mse", "defog": "mse"}
+    family = network.deformation
+    models = [family.deform(pairs.nominal, numbers) for numbers in network.rounds(pairs.y, pairs.nominal)]
+    return torch.stack([operator_error(family, model, pairs) for model in models]).mean(0)
 
 
 @torch.no_grad()
@@ -55,8 +55,9 @@ def validate(model: Model, pairs: TaskBatch, loss: str) -> dict[str, float]:
     iterations, of the solve. For the calibration's loss: that of the calibrated model and of the nominal one.
     """
     if loss == CALIBRATION:
-        errors = {"valid_loss": model.calibrate(pairs.y, pairs.nominal), "input_loss": pairs.nominal}
-        return {name: float(operator_error(A, pairs).mean()) for name, A in errors.items()}
+        models = {"valid_loss": model.calibrate(pairs.y, pairs.nominal), "input_loss": pairs.nominal}
+        family = model.calibration.deformation
+        return {name: float(operator_error(family, A, pairs).mean()) for name, A in models.items()}
     solution = model(pairs.y, pairs.nominal)
     found = {"valid_loss": LOSSES[loss](solution.x, pairs.x).cpu().numpy()}
     peak = PEAK[model.config.task]

@@ -12,7 +12,7 @@ from .plan import TrainingPlan
 
 # Without GroupNorm the answer at a pixel depends on its neighbourhood alone, so patches of a survey fit together.
 _SMALL: dict[str, Any] = {"channels": 16, "depth": 6, "norm": "none", "skip": True}
-_BRIEF: dict[str, Any] = {"steps": 3000, "batch": 4}
+_BRIEF: dict[str, Any] = {"steps": 2500, "batch": 4}
 _FIXED = InnerSolver("none")
 _EXACT = InnerSolver("exact", differentiate=True)
 _CG = InnerSolver("cg", steps=4, differentiate=True)
@@ -79,7 +79,8 @@ _DEFOG: dict[str, dict[str, Any]] = {
         "shape": (48, 48),
         "settings": {
             **_SMALL,
-            "lam": 0.1,
+            "eta": 0.01,  # the paper's -5 would leave the z-step out
+            "lam": 0.01,
             "residual": "none",
             "calibration": "haze",
             "z_solver": _EXACT,
@@ -89,9 +90,9 @@ _DEFOG: dict[str, dict[str, Any]] = {
 }
 PRESETS = {"deconv": _DECONV, "deblur": _DEBLUR, "defog": _DEFOG}
 NAMES = ("compact", "paper", "calibration")
-_OF_ADAPTIVE = ("lam", "residual", "residual_channels", "calibration", "z_solver", "theta_solver")
+_OF_ADAPTIVE = ("eta", "lam", "residual", "residual_channels", "calibration", "z_solver", "theta_solver")
 # What differs from "compact" where the calibration network of its adaptive models is trained.
-_CALIBRATION: dict[str, Any] = {"loss": CALIBRATION, "steps": 3000, "batch": 24, "ema": 0.99, "validation_pairs": 64}
+_CALIBRATION: dict[str, Any] = {"loss": CALIBRATION, "steps": 2000, "batch": 16, "ema": 0.99, "validation_pairs": 64}
 
 
 def preset(task: str, method: str, name: str = "compact", /, **fields: Any) -> TrainingPlan:

@@ -52,7 +52,7 @@ def test_celeba_keeps_to_the_official_split(celeba):
 
 def test_celeba_is_cropped_about_the_centre_and_resized(celeba):
     """The ramps run from edge to edge: 122 x 100 pixels with the rim, of which the inner 110 x 88 are the truth."""
-    batch = draw_pairs("deblur", 1, source=celeba, split="test", mismatch="none", noise=(0.0, 0.0))
+    batch = draw_pairs("deblur", 1, source=celeba, split="test", mismatch="none", noise=(0.0, 0.0), surround=True)
     red, green, _ = batch.x[0].numpy() * 255
     scale = min(178 / 100, 218 / 122)
     across = 255 / 177 * ((178 - scale * 100) / 2 + scale * (np.arange(6, 94) + 0.5) - 0.5)
