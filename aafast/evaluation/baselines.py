@@ -130,12 +130,12 @@ def tune(
     if not examples:
         raise InputError(describe("examples", "none", "at least one (truth, data, wavelet)", "Generate some"))
 
-    def score(estimate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
-        return float(np.mean([quality(x[None], estimate(y, w)[None]) for x, y, w in examples]))
+    def score(method: Callable[..., np.ndarray], *parameters: float) -> float:
+        return float(np.mean([quality(x[None], method(y, w, *parameters)[None]) for x, y, w in examples]))
 
-    by_sparsity = {s: score(lambda y, w, s=s: fista(y, w, s, iterations)) for s in sparsities}
-    by_damping = {d: score(lambda y, w, d=d: wiener(y, w, d)) for d in dampings}
-    sparsity, damping = max(by_sparsity, key=by_sparsity.get), max(by_damping, key=by_damping.get)
+    by_sparsity = {s: score(fista, s, iterations) for s in sparsities}
+    by_damping = {d: score(wiener, d) for d in dampings}
+    sparsity, damping = (max(found, key=found.__getitem__) for found in (by_sparsity, by_damping))
     return BaselineSettings(sparsity, damping, iterations, by_sparsity[sparsity], by_damping[damping])
 
 

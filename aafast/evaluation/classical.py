@@ -72,16 +72,16 @@ def _data(y: Tensor, A0: ForwardModel) -> Tensor:
     return y
 
 
-def _haze_blind(y: Tensor, A0: ForwardModel, **parameters: float) -> Tensor:
-    return dark_channel(y, **parameters)
+def _haze_blind(y: Tensor, A0: ForwardModel, strength: float = 0.95, floor: float = 0.1) -> Tensor:
+    return dark_channel(y, strength, floor=floor)
 
 
 CLASSICAL = {
     (method.task, method.name): method
     for method in (
         *(Classical("data", task, _data, takes_operator=False) for task in ("deconv", "deblur", "defog")),
-        Classical("fista", "deconv", _traces(fista), {"sparsity": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)}),
-        Classical("wiener", "deconv", _traces(wiener), {"damping": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)}),
+        Classical("fista", "deconv", _traces(fista), {"sparsity": (0.03, 0.1, 0.2, 0.35, 0.6, 1.0, 2.0)}),
+        Classical("wiener", "deconv", _traces(wiener), {"damping": (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)}),
         Classical(
             "wiener", "deblur", wiener_image,
             {"damping": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0), "exponent": (0.0, 2.0)},

@@ -61,7 +61,8 @@ class Entry:
     def of(cls, given: str | Path | Model | Entry, device: str = "cpu") -> Entry:
         """The entry of a model, of a shipped name, or of a folder, where MODELS/TASK/LABEL/seed-S gives label and seed.
 
-        Another folder is called by its method, with the seed of its card. Raises CheckpointError or BackendError.
+        A shipped model is called by that and its name, another folder by its method, with the seed of its card. Raises
+        CheckpointError or BackendError.
         """
         if isinstance(given, Entry):
             return given
@@ -76,11 +77,11 @@ class Entry:
             return cls(folder.absolute().parent.name, model, int(found[1]), weights)
         plan = json.loads((folder / CARD).read_text(encoding="utf-8")).get("plan")
         seed = plan.get("seed") if isinstance(plan, dict) else None
-        label = str(given) if str(given) in shipped() else model.config.method
+        label = f"shipped {given}" if str(given) in shipped() else model.config.method
         return cls(label, model, seed if isinstance(seed, int) else None, weights)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Contestant:
     """One line of an evaluation: `solve(y, A0)` with what its rows say of it.
 
@@ -104,11 +105,11 @@ class Contestant:
         raise InputError(describe("contestant", type(self).__name__, "a model or a classical method", "Use one"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelContestant(Contestant):
     """A variant of a model."""
 
-    model: Model | None = None
+    model: Model
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Estimate:
         with torch.no_grad(), _clock(y.device) as clock:
@@ -117,11 +118,11 @@ class ModelContestant(Contestant):
         return Estimate(solution.x, clock.seconds, solution.iterations, solution.status, operator, solution.backend)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClassicalContestant(Contestant):
     """A classical method with parameters chosen on other pairs."""
 
-    classical: Classical | None = None
+    classical: Classical
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Estimate:
         with _clock(y.device) as clock:

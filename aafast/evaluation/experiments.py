@@ -22,7 +22,7 @@ from ..physics import GaussianBlur
 from ..tasks import TASKS, TaskBatch
 from ..tasks.checkpoint import CARD
 from . import pictures
-from .contestants import Contestant, Entry, ModelContestant, digest
+from .contestants import Entry, ModelContestant, digest
 from .rows import Row, key, read, write
 from .scoring import PairSet, contestant_of, evaluate, line, method_of, score, tuned
 from .tracing import curve
@@ -109,9 +109,9 @@ class Experiment:
     ) -> None:
         """Rows of scores; classical: methods without training by task; options: `told` and `variants` of `evaluate`."""
         for task in (name for name in self.tasks if name in tasks):
-            models = [*self.entries(task, methods), *(classical or {}).get(task, ())]
             variants = options.get("variants", (AS_SAVED,))
-            fits = [m for m in models if isinstance(m, str) or any(applies(v, m.model.config) for v in variants)]
+            models = [e for e in self.entries(task, methods) if any(applies(v, e.model.config) for v in variants)]
+            fits: list[Entry | str] = [*models, *(classical or {}).get(task, ())]
             if fits:
                 self._keep(evaluate(fits, task, mismatch, done=set(self.rows), device=self.device, say=self.say,
                                     **options, **self.test))  # fmt: skip
@@ -160,7 +160,7 @@ class Experiment:
         if task not in self.tasks:
             return
         tellers = tellers or {"nominal": lambda batch: batch.nominal}
-        first: dict[str, Contestant] = {}
+        first: dict[str, ModelContestant] = {}
         for contestant in _contestants(self.entries(task, methods)):
             first.setdefault(contestant.label, contestant)
         if not first:
@@ -216,7 +216,7 @@ def variance_times(ratio: float) -> Callable[[TaskBatch], GaussianBlur]:
     """
 
     def tell(batch: TaskBatch) -> GaussianBlur:
-        kernel = batch.true.features() ** (1 / ratio)
+        kernel = batch.true.tensors()["kernel"] ** (1 / ratio)
         return GaussianBlur(kernel / kernel.sum((2, 3), keepdim=True))
 
     return tell

@@ -41,7 +41,7 @@ def wiener_image(y: Tensor, A0: GaussianBlur, damping: float = 0.01, exponent: f
     level = y.mean((2, 3), keepdim=True)
     margin = A0.kernel.shape[-1]
     wide = F.pad(y - level, (margin,) * 4, mode="replicate")
-    size = wide.shape[2:]
+    size = (wide.shape[2], wide.shape[3])
     response = _response(A0.kernel, size)
     smooth = torch.fft.irfft2(torch.fft.rfft2(wide) * response, s=size)
     inside = _taper(size[0], margin, wide)[:, None] * _taper(size[1], margin, wide)[None, :]

@@ -93,8 +93,8 @@ def ssim(truth: ArrayLike, estimate: ArrayLike, sigma: float = 1.5, span: float 
     def mean(image: np.ndarray) -> np.ndarray:
         for axis, kernel in zip((2, 3), kernels, strict=True):
             whole = image.shape[axis] - len(kernel) + 1
-            before = (slice(None),) * axis
-            image = sum(weight * image[(*before, slice(k, k + whole))] for k, weight in enumerate(kernel))
+            first = np.moveaxis(image, axis, 0)
+            image = np.moveaxis(sum(weight * first[k : k + whole] for k, weight in enumerate(kernel)), 0, axis)
         return image
 
     ranges = np.ptp(flat, axis=1) if span is None else np.full(len(flat), float(span))

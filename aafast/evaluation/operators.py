@@ -25,10 +25,10 @@ def nearness(model: ForwardModel, true: ForwardModel, batch: int) -> np.ndarray:
     Wavelets and kernels may differ in length: the shorter one is padded with zeros. Raises InputError where the two
     are of different kinds.
     """
-    for kind, of in ((WaveletConvolution, _wavelet), (GaussianBlur, _kernel)):
-        if isinstance(model, kind) and isinstance(true, kind):
-            a, b = _same_length(of(model), of(true))
-            return correlation(*(np.broadcast_to(t, (batch, *t.shape[1:])) for t in (b, a)))
+    if isinstance(model, WaveletConvolution) and isinstance(true, WaveletConvolution):
+        return _correlation(_array(model.wavelet), _array(true.wavelet), batch)
+    if isinstance(model, GaussianBlur) and isinstance(true, GaussianBlur):
+        return _correlation(_array(model.kernel), _array(true.kernel), batch)
     if isinstance(model, Haze) and isinstance(true, Haze):
         found, wanted = (np.broadcast_to(_array(m.beta).reshape(-1), batch) for m in (model, true))
         return np.abs(found - wanted)
@@ -52,12 +52,9 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().double().numpy()
 
 
-def _wavelet(model: WaveletConvolution) -> np.ndarray:
-    return _array(model.wavelet)
-
-
-def _kernel(model: GaussianBlur) -> np.ndarray:
-    return _array(model.kernel)
+def _correlation(a: np.ndarray, b: np.ndarray, batch: int) -> np.ndarray:
+    a, b = (np.broadcast_to(part, (batch, *part.shape[1:])) for part in _same_length(a, b))
+    return correlation(b, a)
 
 
 def _same_length(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

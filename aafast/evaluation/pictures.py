@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def file_of(rows: Path) -> Path:
     return rows.with_suffix(".npz")
 
 
-def save(rows: Path, images: dict[str, np.ndarray]) -> None:
+def save(rows: Path, images: dict[str, Any]) -> None:
     """Write the images beside the rows, the file whole or not at all."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **images)

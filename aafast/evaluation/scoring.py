@@ -27,7 +27,7 @@ from .variants import AS_SAVED, VARIANTS, applies, variant
 
 LEVELS = ("none", "in", "out", "beyond")
 TOLD = ("nominal", "true")
-EXAMPLES = 8  # pairs of the valid split that a classical method's parameters are chosen on
+EXAMPLES = 16  # pairs of the valid split that a classical method's parameters are chosen on
 _DIGITS = 6  # significant ones of numbers per pair
 
 
@@ -132,9 +132,14 @@ def contestant_of(entry: Entry, name: str) -> ModelContestant:
     """A variant of a model as it takes part."""
     model = variant(entry.model, name)
     method = model.config.method
-    named = entry.variant if name == AS_SAVED else name
     return ModelContestant(
-        entry.label, method, named, entry.training_seed, entry.weights, method != "direct", model=model
+        label=entry.label,
+        method=method,
+        variant=entry.variant if name == AS_SAVED else name,
+        training_seed=entry.training_seed,
+        weights=entry.weights,
+        takes_operator=method != "direct",
+        model=model,
     )
 
 
@@ -161,7 +166,7 @@ def _rows(contestants, methods, tests, told, done, device, say) -> Iterator[Row]
 def method_of(name: str, task: str) -> ClassicalContestant:
     """A classical method as it takes part, its parameters still to be chosen."""
     found = classical(name, task)
-    return ClassicalContestant(name, name, takes_operator=found.takes_operator, classical=found)
+    return ClassicalContestant(label=name, method=name, takes_operator=found.takes_operator, classical=found)
 
 
 def tuned(contestant: ClassicalContestant, examples: TaskBatch, told: str) -> ClassicalContestant:
@@ -186,14 +191,14 @@ def score(
     first = chunks[0]
     contestant.solve(first.y[:1], tell(first).take(torch.tensor([0], device=first.y.device)))  # warms up
     found: dict[str, list[np.ndarray]] = {}
-    seconds, diverged, estimate = 0.0, 0, None
+    seconds, diverged, backend = 0.0, 0, "-"
     for chunk in chunks:
         A0 = tell(chunk)
         estimate = contestant.solve(chunk.y, A0)
-        seconds += estimate.seconds
+        seconds, backend = seconds + estimate.seconds, estimate.backend
         diverged += 0 if estimate.status is None else int((estimate.status == Status.DIVERGED).sum())
-        for name, values in _figures(task, chunk, estimate, A0, contestant).items():
-            found.setdefault(name, []).append(values)
+        for name, part in _figures(task, chunk, estimate, A0, contestant).items():
+            found.setdefault(name, []).append(part)
     values = {name: np.concatenate(parts) for name, parts in found.items()}
     peak, span = peak_words(task)
     row = {"suite": SUITE, **about, "peak": peak, "span": span}
@@ -206,7 +211,7 @@ def score(
     per_pair = {name: v for name, v in values.items() if name in ("psnr", "ssim") or name in operators}
     row["per_pair"] = {name: [float(f"{x:.{_DIGITS}g}") for x in v] for name, v in per_pair.items()}
     row["seconds"], row["diverged"] = seconds / about["pairs"], diverged
-    row["backend"], row["parameters"] = estimate.backend, contestant.parameters
+    row["backend"], row["parameters"] = backend, contestant.parameters
     return row | facts(device)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..adaptive import Model
+from ..adaptive import AdaptiveDEQ, AdaptiveLU, Model
 from ..adaptive.objective import Problem
 from ..adaptive.state import theta_of
 from ..config import FixedPointConfig
@@ -32,7 +32,7 @@ class Trace(NamedTuple):
     mse: np.ndarray
     psnr: np.ndarray
     residuals: np.ndarray
-    objective: np.ndarray | None
+    objective: np.ndarray | None = None
 
 
 def objective(problem: Problem, theta: Theta, z: Tensor, x: Tensor) -> Tensor:
@@ -71,6 +71,7 @@ def trace(model: Model, batch: TaskBatch, A0: ForwardModel, iterations: int) -> 
             hook.remove()
             model.config = config
     else:
+        assert isinstance(model, AdaptiveLU | AdaptiveDEQ)
         step, state = model._start(y, A0)
 
         def watched(x: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -131,13 +132,12 @@ def curve(model: Model, chunks: Sequence[TaskBatch], about: Row, device: str = "
     """The row of a model's iterations on pairs; `about` says which they are, what is told ("nominal" or "true"), and
     in `length` how many iterations."""
     traces = [trace(model, chunk, getattr(chunk, about["told"]), about["length"]) for chunk in chunks]
-    joined = [np.concatenate(parts, axis=-1) for parts in list(zip(*traces, strict=True))[:3]]
-    whole = Trace(*joined, None)
-    start = [np.concatenate([figure(c.x, c.y, *rest) for c in chunks])
-             for figure, *rest in ((mse,), (psnr, PEAK[about["task"]]))]  # fmt: skip
-    row = {"suite": SUITE, **about, "kind": "curve"} | dict(
-        zip(("peak", "span"), peak_words(about["task"]), strict=True)
-    )
+    whole = Trace(*(np.concatenate(parts, axis=-1) for parts in zip(*(t[:3] for t in traces), strict=True)))
+    task = about["task"]
+    data = [(mse(chunk.x, chunk.y), psnr(chunk.x, chunk.y, PEAK[task])) for chunk in chunks]
+    start = [np.concatenate(parts) for parts in zip(*data, strict=True)]
+    peak, span = peak_words(task)
+    row = {"suite": SUITE, **about, "kind": "curve", "peak": peak, "span": span}
     row |= {
         "trained_iterations": model.outer()[0].max_iter,
         "mse": _digits([start[0].mean(), *whole.mse.mean(1)]),

@@ -107,8 +107,8 @@ def variant(model: Model, name: str, seed: int = 0) -> Model:
         draw, factor = _STARTS[name]
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(seed)
-            for value in found.residual.start_values.values():
-                if value.ndim > 1:
+            for name, value in found.named_parameters():
+                if name.startswith("residual.start_values.") and value.ndim > 1:
                     value.copy_(factor * draw(torch.empty_like(value, device="cpu")))
         found.refresh()
     elif name == AS_PUBLISHED:

@@ -88,7 +88,7 @@ def test_label_and_seed_come_from_the_folder(models):
     assert (entry.label, entry.training_seed) == ("adaptive-deq", 2) and len(entry.weights) == 12
     other = Entry.of(models / "deconv" / "adaptive-deq" / "seed-1")
     assert other.weights != entry.weights
-    assert Entry.of("deconv").label == "deconv"
+    assert Entry.of("deconv").label == "shipped deconv"
 
 
 @pytest.mark.parametrize("call, words", [

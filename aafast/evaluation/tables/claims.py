@@ -32,14 +32,14 @@ def claims(results: Results) -> Section:
 
 def _ordering(results: Results) -> Verdict | None:
     rows = plain(results)
-    found = [(task, level, step) for task in TASKS for level in levels(select(rows, task=task))
-             for step in steps(rows, task, level) if step[2] is not None]  # fmt: skip
-    if not found:
+    every = [step for task in TASKS for level in levels(select(rows, task=task)) for step in steps(rows, task, level)]
+    found = {(better, worse): [gap for a, b, gap in every if (a, b) == (better, worse) and gap is not None]
+             for better, worse, _ in every}  # fmt: skip
+    signs = [gap.sign for gaps in found.values() for gap in gaps]
+    if not signs:
         return None
-    good = [step for _, _, step in found if step[2].sign > 0]
-    whole = all(any(a == better and b == worse for _, _, (a, b, _) in found)
-                for better, worse in zip(ORDER, ORDER[1:], strict=False))  # fmt: skip
-    return f"{len(good)} of {len(found)} steps of the ordering", len(good) == len(found) and whole
+    whole = len(found) == len(ORDER) - 1 and all(found.values())
+    return f"{signs.count(1)} of {len(signs)} steps of the ordering", signs.count(1) == len(signs) and whole
 
 
 def _best_gaps(results: Results, wanted: tuple[str, ...]) -> dict[str, dict[tuple[str, str], adaptation.Gap]]:

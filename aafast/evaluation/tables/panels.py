@@ -60,7 +60,8 @@ def figure9(results: Results) -> Section:
     for row in shown:
         stored = _arrays(results, row)
         told = sorted({panel["told"] for panel in row["panels"]} - {"-"}, key=_ratio)
-        grid = [[(_caption(panel), stored[panel["array"]]) for panel in row["panels"] if panel["told"] == "-"]]
+        plain = [panel for panel in row["panels"] if panel["told"] == "-"]
+        grid: list[list[tuple[str, np.ndarray] | None]] = [[(_caption(p), stored[p["array"]]) for p in plain]]
         for label in dict.fromkeys(panel["title"] for panel in row["panels"] if panel["told"] != "-"):
             found = {panel["told"]: panel for panel in row["panels"] if panel["title"] == label}
             grid.append([(f"x {_ratio(which):.2f}: {_caption(found[which])}", stored[found[which]["array"]])
@@ -72,8 +73,8 @@ def figure9(results: Results) -> Section:
 
 
 def _ratio(told: str) -> float:
-    found = _VARIANCE.fullmatch(told)
-    return int(found[1]) / int(found[2])
+    above, below = _VARIANCE.sub(r"\1 \2", told).split()
+    return int(above) / int(below)
 
 
 def _cell(rows: list[Row]) -> str:

@@ -102,7 +102,7 @@ def ordering(rows: Sequence[Row]) -> str:
                 cells.append("-" if gap is None else f"{gap.text()}, {word}")
                 if gap is not None and min(gap.seeds) < SEEDS:
                     few.add(f"{task}: {title(better)} {gap.seeds[0]}, {title(worse)} {gap.seeds[1]}")
-                if word in ("not shown", "reversed"):
+                if gap is not None and gap.sign <= 0:
                     against.append(f"{task}, {level}: {title(better)} over {title(worse)} is {word} ({gap.text()} dB)")
             lines.append([task, level, *cells])
     heads = [f"{title(a)} - {title(b)}" for a, b in zip(ORDER, ORDER[1:], strict=False)]

@@ -85,7 +85,8 @@ class Results:
                 kinds[row["kind"]][key] = row
                 if row["kind"] == "picture":
                     origin[key] = file
-        return cls(*(list(found.values()) for found in kinds.values()), solves, origin)
+        scores, curves, pictures = (list(kinds[kind].values()) for kind in stored.KINDS)
+        return cls(scores, curves, pictures, solves, origin)
 
     def sources(self) -> list[str]:
         """Where the truths of the test pairs are from: the generated ones first."""
@@ -94,8 +95,8 @@ class Results:
 
     def of(self, source: str) -> Results:
         """What belongs to pairs of this source, and the solve suite."""
-        kinds = (select(rows, source=source) for rows in (self.scores, self.curves, self.pictures))
-        return Results(*kinds, self.solves, self.origin)
+        scores, curves, pictures = (select(rows, source=source) for rows in (self.scores, self.curves, self.pictures))
+        return Results(scores, curves, pictures, self.solves, self.origin)
 
     def tested(self, **fields: object) -> list[Row]:
         """The scores with these fields."""
