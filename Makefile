@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The native module is compiled again when any of these change; Python files are used where they lie.
 BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test test-long bench lint clean triton-3.6
+.PHONY: demo test test-long test-ecosystem bench lint clean triton-3.6
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -19,6 +19,10 @@ test: $(VENV)/.ready-test
 
 test-long: $(VENV)/.ready-test
 	$(BIN)/python -m pytest tests --long
+
+# The tests beside deepinv, which the usual set-up leaves out: it brings some 60 MB.
+test-ecosystem: $(VENV)/.ready-ecosystem
+	$(BIN)/python -m pytest tests/compat tests/bench/test_anderson.py
 
 bench: $(VENV)/.ready-test
 	mkdir -p out
@@ -53,4 +57,8 @@ $(VENV)/.ready-demo: $(VENV)/.ready-base $(BUILT_FROM)
 
 $(VENV)/.ready-test: $(VENV)/.ready-base $(BUILT_FROM)
 	$(PIP) install -c constraints.txt --no-build-isolation -e ".[test]"
+	@touch $@
+
+$(VENV)/.ready-ecosystem: $(VENV)/.ready-test
+	$(PIP) install -c constraints.txt --no-build-isolation -e ".[test,deepinv]"
 	@touch $@

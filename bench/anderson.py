@@ -12,7 +12,6 @@ at its end, which is a fixed map. Times are taken with --time alone, on a quiet 
 from __future__ import annotations
 
 import argparse
-import copy
 import importlib.metadata
 import json
 import time
@@ -38,10 +37,12 @@ from aafast.solvers import iterate
 RESULTS = Path(__file__).resolve().parent / "results" / "anderson.jsonl"
 OURS, TORCHDEQ, DEEPINV = "aafast", "torchdeq", "deepinv"
 LIBRARIES = (OURS, TORCHDEQ, DEEPINV)
+OWN = "the file's settings"
 LOOSE, TIGHT = 1e-3, 1e-6
 AFFINE, MOVING, HELD = 80, 10, 30  # evaluations at most
 RIDGES = (1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-14)  # to choose from; ours are relative, the others' absolute
 WINDOWS = (8, 16)  # at which every library is compared; the first is our default
+SMALL = 1e-10  # a ridge of ours for float64
 SAMPLES = 3
 ROUNDS, REPEATS = {"affine": 40, "adaptive-deq": 5}, {"affine": 5, "adaptive-deq": 1}
 Map = Callable[[Tensor], Tensor]
@@ -145,7 +146,7 @@ def held(step: AdaptiveStep, state: Aux, x0: Tensor, task: str) -> Problem:
 
     def again(x: Tensor) -> np.ndarray:
         with torch.no_grad():
-            return copy.deepcopy(step).frozen(state)(x).flatten(1).numpy()
+            return phi(x).flatten(1).numpy()
 
     return Problem(f"{task}, held", "adaptive-deq", x0, lambda: phi, again, (LOOSE, TIGHT), HELD, {})
 
@@ -217,10 +218,12 @@ def entries(problem: Problem) -> list[Entry]:
         found.append(tried("default", {}))
         if library == OURS:
             found.append(tried("fixed damping", {"beta": 1.0}))
+            if not problem.settings:
+                found.append(tried(f"ridge={SMALL:g}", {"ridge": SMALL}))
         elif not problem.settings:
             found.append(tried("our window and ridge", named(DEFAULT.m, DEFAULT.ridge, 1.0)))
         else:
-            found.append(tried("the file's settings", named(*(problem.settings[key] for key in ("m", "lam", "beta")))))
+            found.append(tried(OWN, named(*(problem.settings[key] for key in ("m", "lam", "beta")))))
         for window in WINDOWS if problem.settings else ():
             choice = [tried(f"m={window}, ridge chosen", named(window, ridge, 1.0)) for ridge in RIDGES]
             found.append(min(choice, key=lambda entry: total(entry.curve, problem.tolerances[-1])))
@@ -296,15 +299,14 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in (TORCHDEQ, DEEPINV)}
 
 
-def table(rows: list[Row], problems: list[str]) -> str:
-    """Markdown: a line a solver, its evaluations on these problems one below the other where they differ."""
+def table(rows: list[Row], named: bool = True) -> str:
+    """Markdown: a line a solver, with the problem's name where several are shown, and times where there are any."""
     times = any(each["s_per_iteration"] for each in rows)
-    head = ["problem", "library", "settings", "evaluations to 1e-3", "to 1e-6", *(["us an evaluation"] * times)]
+    head = [*(["problem"] * named), "library", "settings", "evaluations to 1e-3", "to 1e-6"]
+    head += ["us an evaluation"] * times
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for each in rows:
-        if each["task"] not in problems:
-            continue
-        cells = [each["task"], each["backend"], settings_text(each)]
+        cells = [*([each["task"]] * named), each["backend"], settings_text(each)]
         cells += [count_text(each["evaluations"].get(f"{t:g}")) for t in (LOOSE, TIGHT)]
         if times:
             cells.append("-" if each["s_per_iteration"] is None else f"{each['s_per_iteration'] * 1e6:.0f}")
@@ -327,13 +329,20 @@ def count_text(found: list[int | None] | None) -> str:
 def tables() -> dict[str, Callable[[], str]]:
     """The tables of docs/compat.md, by marker."""
     rows = read(RESULTS)
-    names = list(dict.fromkeys(each["task"] for each in rows))
-    affine_maps = [name for name in names if name.startswith("golden")]
-    models = [name for name in names if name not in affine_maps]
-    return {
-        "anderson-affine": lambda: table(rows, affine_maps),
-        "anderson-models": lambda: table(rows, models),
-    }
+    files = [each for each in rows if each["method"] == "affine"]
+    models = [each for each in rows if each["method"] != "affine"]
+
+    def one_map() -> str:
+        """The files hold one map: what does not depend on their settings is shown once."""
+        shown = []
+        for each in files:
+            if each["label"] == OWN:
+                shown.append({**each, "label": f"those of {each['task']}"})
+            elif each["task"] == files[0]["task"]:
+                shown.append(each)
+        return table(sorted(shown, key=lambda each: LIBRARIES.index(each["backend"])), named=False)
+
+    return {"anderson-affine": one_map, "anderson-models": lambda: table(models)}
 
 
 def main() -> None:

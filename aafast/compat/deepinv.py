@@ -170,18 +170,18 @@ def _updated(A0: ForwardModel, values: dict[str, Any]) -> ForwardModel:
 
 
 class _Kinds(NamedTuple):
-    Linear: type
-    Affine: type
-    Reconstructor: type
+    """Classes that derive from deepinv's."""
+
+    Linear: Any
+    Affine: Any
+    Reconstructor: Any
 
 
-@functools.cache
-def _kinds() -> _Kinds:
-    """The classes that derive from deepinv's, which exist only where it is installed."""
-    library = _library()
+def _physics(base: Any) -> Any:
+    """A class of physics, derived from one of deepinv's, that applies a forward model of ours."""
 
-    class ForwardModelPhysics:
-        """What both kinds share."""
+    class ForwardModelPhysics(base):
+        """A forward model as physics."""
 
         def __init__(self, A0: ForwardModel, **settings: Any) -> None:
             super().__init__(**settings)
@@ -210,7 +210,17 @@ def _kinds() -> _Kinds:
         def A_vjp(self, x: Tensor, v: Tensor) -> Tensor:
             return self.A0.A_adjoint(v)
 
-    class LinearForwardModel(ForwardModelPhysics, library.physics.LinearPhysics):
+    return ForwardModelPhysics
+
+
+@functools.cache
+def _kinds() -> _Kinds:
+    """The classes that can only be made where deepinv is installed."""
+    library = _library()
+    linear: Any = _physics(library.physics.LinearPhysics)
+    reconstructor: Any = library.models.Reconstructor
+
+    class LinearForwardModelPhysics(linear):
         """A linear forward model as physics."""
 
         def prox_l2(self, z: Any, y: Tensor, gamma: Any, *rest: Any, **settings: Any) -> Tensor:
@@ -223,10 +233,7 @@ def _kinds() -> _Kinds:
                     return solved
             return super().prox_l2(z, y, gamma, *rest, **settings)
 
-    class AffineForwardModel(ForwardModelPhysics, library.physics.Physics):
-        """An affine forward model as physics."""
-
-    class ModelReconstructor(library.models.Reconstructor):
+    class ModelReconstructor(reconstructor):
         """A model of aafast with its nominal forward model as deepinv reconstructor."""
 
         def __init__(self, model: Model, A0: Any) -> None:
@@ -264,7 +271,7 @@ def _kinds() -> _Kinds:
             curves = [column[torch.isfinite(column)].tolist() for column in solution.residuals.unbind(1)]
             return solution.x, {"residual": curves}
 
-    return _Kinds(LinearForwardModel, AffineForwardModel, ModelReconstructor)
+    return _Kinds(LinearForwardModelPhysics, _physics(library.physics.Physics), ModelReconstructor)
 
 
 def _is_function(A0: Any) -> bool:

@@ -72,6 +72,8 @@ class OperatorForwardModel(ForwardModel):
             after, before, dims = before, after, getattr(first, "dims", None)
         batch, channels, height, width = images.shape
         dims = tuple(dims or (after,))
+        lead: tuple[int, ...]
+        tail: tuple[int, ...]
         if before == channels * height * width:
             lead, tail = (batch,), images.shape[1:] if after == before else (1,) * (3 - len(dims)) + dims
         elif before == height * width:
@@ -129,9 +131,9 @@ def linear_operator(A0: Any, shape: Sequence[int], dtype: str = "float64") -> An
 @functools.cache
 def _operator() -> type:
     """The class of our operators: one can only be derived where PyLops is there."""
-    library = require("pylops", extra="baselines")
+    base: Any = require("pylops", extra="baselines").LinearOperator
 
-    class ForwardModelOperator(library.LinearOperator):
+    class ForwardModelOperator(base):
         """A forward model of images of one shape as a linear operator on vectors."""
 
         def __init__(self, A0: ForwardModel, shape: tuple[int, ...], name: str) -> None:

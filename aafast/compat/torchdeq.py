@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adaptive import Model
+from ..adaptive import AdaptiveDEQ, AdaptiveLU
 from ..adaptive.state import Aux
 from ..checks import COMPUTE_DTYPES, check_choice, check_image, check_same_device, check_tensor
 from ..config import FixedPointConfig
@@ -127,8 +127,8 @@ class Iteration:
     its neighbours. Raises InputError.
     """
 
-    def __init__(self, model: Model, y: Tensor, A0: Any) -> None:
-        if not hasattr(model, "residual"):
+    def __init__(self, model: AdaptiveDEQ | AdaptiveLU, y: Tensor, A0: Any) -> None:
+        if not isinstance(model, (AdaptiveDEQ, AdaptiveLU)):
             kinds = "an adaptive-lu or adaptive-deq model"
             raise InputError(describe("model of an iteration", type(model).__name__, kinds, "Build one of these"))
         y, forward_model = check_image("y", y, model.config.image_channels), as_forward_model(A0)
