@@ -3,7 +3,7 @@
 import shlex
 
 import pytest
-from markdown import DOCUMENTS, blocks, commands, read, spans
+from documents import DOCUMENTS, blocks, commands, read, spans
 
 from aafast.cli import build_parser
 

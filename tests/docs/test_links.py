@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from markdown import DOCUMENTS, ROOT, anchors, links, read
+from documents import DOCUMENTS, ROOT, anchors, links, read
 
 
 def dead(document: str, target: str) -> bool:

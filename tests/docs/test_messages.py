@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from markdown import ROOT, read
+from documents import ROOT, read
 from site_tools import load_tool
 
 import aafast

@@ -4,7 +4,7 @@ import runpy
 import sys
 
 import pytest
-from markdown import ROOT
+from documents import ROOT
 
 SCRIPTS = sorted(path.name for path in (ROOT / "docs" / "examples").glob("*.py"))
 NEEDS = {"seismic_line.py": ("segyio", "tqdm", "matplotlib")}

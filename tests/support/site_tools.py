@@ -3,7 +3,7 @@
 import importlib.util
 from types import ModuleType
 
-from markdown import ROOT
+from documents import ROOT
 
 
 def load_tool(name: str) -> ModuleType:
