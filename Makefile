@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The native module is compiled again when any of these change; Python files are used where they lie.
 BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 
-.PHONY: demo test test-long test-ecosystem bench lint clean triton-3.6
+.PHONY: demo test test-long test-ecosystem bench lint docs clean triton-3.6
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.ready-demo
@@ -39,9 +39,14 @@ build/triton-3.6/.ready: $(VENV)/.ready-base
 
 lint: $(VENV)/.ready-test
 	$(BIN)/ruff check
+	$(BIN)/mypy
+
+# The documents as a site, in build/site.
+docs: $(VENV)/.ready-test
+	$(BIN)/python -m mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist out *.egg-info aafast/_C*.so .pytest_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) build dist out *.egg-info aafast/_C*.so .pytest_cache .ruff_cache .mypy_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch first and from the pin: left to itself, pip may pick a build with gigabytes of GPU libraries.
