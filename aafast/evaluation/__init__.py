@@ -1,7 +1,7 @@
 """Metrics with stated peak, range and scale, classical methods to stand against, and scores of all as rows."""
 
 from .baselines import BaselineSettings, fista, tune, wiener
-from .images import dark_channel, invert_haze, wiener_image
+from .images import dark_channel, invert_haze, tikhonov, wiener_image
 from .metrics import compare, correlation, fit_scale, mse, psnr, quality, snr, ssim
 from .scoring import PairSet, evaluate
 
@@ -20,6 +20,7 @@ __all__ = [
     "quality",
     "snr",
     "ssim",
+    "tikhonov",
     "tune",
     "wiener",
     "wiener_image",

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..checks import check_choice
 from ..physics import ForwardModel
 from .baselines import fista, wiener
-from .images import dark_channel, invert_haze, wiener_image
+from .images import dark_channel, invert_haze, tikhonov, wiener_image
 from .metrics import psnr
 
 Apply = Callable[..., Tensor]
@@ -38,20 +38,20 @@ class Classical:
     name: str
     task: str
     apply: Apply
-    candidates: dict[str, Sequence[float]] = field(default_factory=dict)
+    candidates: dict[str, Sequence[Any]] = field(default_factory=dict)
     takes_operator: bool = True
 
-    def grid(self) -> Iterator[dict[str, float]]:
+    def grid(self) -> Iterator[dict[str, Any]]:
         """Every combination of the candidates."""
         for values in itertools.product(*self.candidates.values()):
             yield dict(zip(self.candidates, values, strict=True))
 
-    def choose(self, examples: Truths, peak: float | None) -> dict[str, float]:
+    def choose(self, examples: Truths, peak: float | None) -> dict[str, Any]:
         """The combination with the largest mean PSNR on the examples, none of which may be reported on."""
         if not self.candidates:
             return {}
 
-        def score(parameters: dict[str, float]) -> float:
+        def score(parameters: dict[str, Any]) -> float:
             return float(np.mean(psnr(examples.x, self.apply(examples.y, examples.A0, **parameters), peak)))
 
         return max(self.grid(), key=score)
@@ -84,8 +84,9 @@ CLASSICAL = {
         Classical("wiener", "deconv", _traces(wiener), {"damping": (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)}),
         Classical(
             "wiener", "deblur", wiener_image,
-            {"damping": (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0), "exponent": (0.0, 2.0)},
+            {"damping": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0), "exponent": (0.0, 2.0), "outside": ("taper", "zero")},
         ),
+        Classical("tikhonov", "deblur", tikhonov, {"damping": (1e-3, 3e-3, 0.006, 0.01, 0.02, 0.04, 0.08, 0.2)}),
         Classical(
             "dark-channel", "defog", _haze_blind,
             {"strength": (0.1, 0.3, 0.5, 0.7, 0.85, 0.95), "floor": (0.1, 0.3)}, takes_operator=False,

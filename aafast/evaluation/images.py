@@ -1,4 +1,4 @@
-"""Classical methods for images to stand against: Wiener deblurring, the dark channel prior, inversion of known haze.
+"""Classical methods for images to stand against: deblurring by Wiener and Tikhonov, two ways of removing haze.
 
 They work on batches [B, C, H, W] of images in 0..1, on any device, and take what the models are told. Each has
 parameters that matter; `classical.py` chooses them on other pairs.
@@ -10,23 +10,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_image
+from ..checks import check_choice, check_image
 from ..errors import InputError, describe
-from ..physics import GaussianBlur, Haze
+from ..physics import ForwardModel, GaussianBlur, Haze
 
 
-def wiener_image(y: Tensor, A0: GaussianBlur, damping: float = 0.01, exponent: float = 2.0) -> Tensor:
-    """Wiener deconvolution of a blurred image in the Fourier domain, its edges tapered.
+def wiener_image(
+    y: Tensor, A0: GaussianBlur, damping: float = 0.01, exponent: float = 2.0, outside: str = "taper"
+) -> Tensor:
+    """Wiener deconvolution of a blurred image in the Fourier domain.
 
-    `X = conj(H) Y / (|H|^2 + damping (f / f_max)^exponent)` per channel after its mean is taken off; exponent 0 takes
-    the image's spectrum for white, 2 for that of natural images. The image is continued by one kernel's width and
-    tapered there into its own periodic blur, so that the transform meets no edge. Source: Wiener 1949.
+    `X = conj(H) Y / (|H|^2 + damping (f / f_max)^exponent)` per channel; exponent 0 takes the image's spectrum for
+    white, 2 for that of natural images. The image is continued by one kernel's width. "taper": its mean is taken off
+    before, and what continues is tapered into its own periodic blur, so that the transform meets no edge. "zero": by
+    zeros, for images that end in them. Source: Wiener 1949.
 
     Args:
         y: [B, C, H, W] the blurred image.
         A0: the blur that is assumed, per sample or shared.
         damping: noise power over image power at the highest frequency, above 0.
         exponent: of the image's spectrum, 0 or more.
+        outside: "taper" or "zero", what is assumed to lie outside of the image.
 
     Returns:
         [B, C, H, W] of y's dtype.
@@ -38,19 +42,71 @@ def wiener_image(y: Tensor, A0: GaussianBlur, damping: float = 0.01, exponent: f
     if not damping > 0 or exponent < 0:
         raise InputError(describe("Wiener's parameters", f"damping {damping}, exponent {exponent}",
                                   "a damping above 0 and an exponent of 0 or more", "Change them"))  # fmt: skip
-    level = y.mean((2, 3), keepdim=True)
+    tapered = check_choice("what lies outside of the image", outside, ("taper", "zero")) == "taper"
     margin = A0.kernel.shape[-1]
-    wide = F.pad(y - level, (margin,) * 4, mode="replicate")
-    size = (wide.shape[2], wide.shape[3])
+    size = (y.shape[2] + 2 * margin, y.shape[3] + 2 * margin)
     response = _response(A0.kernel, size)
-    smooth = torch.fft.irfft2(torch.fft.rfft2(wide) * response, s=size)
-    inside = _taper(size[0], margin, wide)[:, None] * _taper(size[1], margin, wide)[None, :]
-    spectrum = torch.fft.rfft2(inside * wide + (1 - inside) * smooth)
+    level = y.mean((2, 3), keepdim=True) if tapered else y.new_zeros(())
+    wide = F.pad(y - level, (margin,) * 4, mode="replicate" if tapered else "constant")
+    if tapered:
+        smooth = torch.fft.irfft2(torch.fft.rfft2(wide) * response, s=size)
+        inside = _taper(size[0], margin, wide)[:, None] * _taper(size[1], margin, wide)[None, :]
+        wide = inside * wide + (1 - inside) * smooth
+    spectrum = torch.fft.rfft2(wide)
     rows, columns = torch.fft.fftfreq(size[0], device=y.device), torch.fft.rfftfreq(size[1], device=y.device)
     frequency = (rows[:, None].square() + columns[None, :].square()).sqrt().to(y.dtype) / 0.5**0.5
     noise = damping * frequency.clamp_min(1.0 / max(size)) ** exponent
     x = torch.fft.irfft2(response.conj() * spectrum / (response.abs().square() + noise), s=size)
     return x[..., margin:-margin, margin:-margin] + level
+
+
+def tikhonov(y: Tensor, A0: ForwardModel, damping: float = 0.02, steps: int = 40) -> Tensor:
+    """The x that minimises `|A0 x - y|^2 + damping |D x|^2`, D the differences of neighbours, by conjugate gradients.
+
+    The Wiener estimate for a spectrum that falls with frequency squared, with A0 as it is at the image's borders, where
+    the Fourier domain has to guess. Source: Tikhonov 1963; Hestenes and Stiefel 1952.
+
+    Args:
+        y: [B, C, H, W] the measurement.
+        A0: a linear forward model, per sample or shared.
+        damping: weight of the differences, above 0.
+        steps: of conjugate gradients from zero, at least 1.
+
+    Returns:
+        [B, C, H, W] of y's dtype.
+
+    Raises:
+        InputError: a parameter is out of range, or an image that cannot be used.
+    """
+    y = check_image("y", y)
+    if not damping > 0 or steps < 1 or not A0.linear:
+        got = f"damping {damping}, {steps} steps, a {'linear' if A0.linear else 'nonlinear'} model"
+        raise InputError(
+            describe("Tikhonov's parameters", got, "a damping above 0, 1 step or more, a linear model", "Change them")
+        )
+
+    def normal(v: Tensor) -> Tensor:
+        rough = torch.zeros_like(v)
+        for axis in (2, 3):
+            length = v.shape[axis] - 1
+            step = v.diff(dim=axis)
+            rough.narrow(axis, 1, length).add_(step)
+            rough.narrow(axis, 0, length).sub_(step)
+        return A0.A_adjoint(A0.A(v)) + damping * rough
+
+    def energy(v: Tensor) -> Tensor:
+        return v.square().sum((1, 2, 3), keepdim=True)
+
+    tiny = torch.finfo(y.dtype).tiny
+    residual = A0.A_adjoint(y)
+    x, direction, size = torch.zeros_like(y), residual, energy(residual)
+    for _ in range(steps):
+        image = normal(direction)
+        length = size / (direction * image).sum((1, 2, 3), keepdim=True).clamp_min(tiny)
+        x, residual = x + length * direction, residual - length * image
+        before, size = size, energy(residual)
+        direction = residual + size / before.clamp_min(tiny) * direction
+    return x
 
 
 def dark_channel(y: Tensor, strength: float = 0.95, patch: int = 15, radius: int = 20, floor: float = 0.1) -> Tensor:

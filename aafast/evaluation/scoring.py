@@ -87,7 +87,7 @@ def evaluate(
 
     Args:
         models: shipped names, folders, models, or names of classical methods: data (the measurement itself), wiener
-            (deconv, deblur), fista (deconv), dark-channel and inversion (defog).
+            (deconv, deblur), fista (deconv), tikhonov (deblur), dark-channel and inversion (defog).
         task: of the pairs; None takes the models'. Needed where there are classical methods alone.
         mismatch: levels, each its own rows: none, in, out, beyond.
         told: nominal, true or both: the forward model the methods are given. What takes none has one row, told "-".

@@ -10,7 +10,7 @@ from aafast.evaluation.experiments import Experiment
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "evaluation-ablation.jsonl"
 VARIANTS = ("as-saved", "frozen", "no-theta", "authors", "no-calibration", "calibration-only")
-CLASSICAL = {"deblur": ("wiener",), "deconv": ("wiener", "fista"), "defog": ("dark-channel", "inversion")}
+CLASSICAL = {"deblur": ("wiener", "tikhonov"), "deconv": ("wiener", "fista"), "defog": ("dark-channel", "inversion")}
 
 if __name__ == "__main__":
     experiment = Experiment.from_command_line(__doc__, OUT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from aafast.evaluation.experiments import Experiment
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "evaluation-figures3to5.jsonl"
-FIGURES = {"deblur": ("figure3", "wiener"), "deconv": ("figure4", "fista"), "defog": ("figure5", "dark-channel")}
+FIGURES = {"deblur": ("figure3", "tikhonov"), "deconv": ("figure4", "fista"), "defog": ("figure5", "dark-channel")}
 METHODS = ("direct", "robust-lu", "adaptive-lu", "adaptive-deq")
 
 if __name__ == "__main__":

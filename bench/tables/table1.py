@@ -10,7 +10,7 @@ from aafast.evaluation.experiments import Experiment
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "evaluation-table1.jsonl"
 CLASSICAL = {
-    "deblur": ("data", "wiener"),
+    "deblur": ("data", "wiener", "tikhonov"),
     "deconv": ("data", "wiener", "fista"),
     "defog": ("data", "dark-channel", "inversion"),
 }

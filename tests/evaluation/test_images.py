@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from aafast.errors import InputError
-from aafast.evaluation import dark_channel, invert_haze, psnr, wiener_image
+from aafast.evaluation import dark_channel, invert_haze, psnr, tikhonov, wiener_image
 from aafast.evaluation.classical import CLASSICAL, Truths, classical
 from aafast.evaluation.images import guided_filter
 from aafast.physics import GaussianBlur, Haze, gaussian_kernel
@@ -49,10 +49,30 @@ def test_wiener_is_the_dense_filter_far_from_the_edges():
 
 
 def test_wiener_with_the_true_kernel_improves_the_data_and_a_wrong_one_less():
-    batch = draw_pairs("deblur", 4, (48, 40), mismatch="out", split="valid")
+    batch = draw_pairs("deblur", 4, (48, 40), mismatch="out", split="valid", surround=True)
     data, wrong, right = (psnr(batch.x, x, 1.0).mean() for x in (
         batch.y, wiener_image(batch.y, batch.nominal, 0.02), wiener_image(batch.y, batch.true, 0.02)))  # fmt: skip
     assert right > data + 0.5 and right > wrong
+
+
+def test_tikhonov_solves_its_dense_system():
+    y = smooth(1, 1, 9, 8)
+    A0 = GaussianBlur(gaussian_kernel(3, 0.8, torch.float64))
+    size, damping = 72, 0.05
+    basis = torch.eye(size, dtype=torch.float64).reshape(size, 1, 9, 8)
+    a = A0.A(basis).reshape(size, size).T
+    steps = [part.reshape(size, -1).T for part in (basis.diff(dim=2), basis.diff(dim=3))]
+    penalty = sum(d.T @ d for d in steps)
+    expected = torch.linalg.solve(a.T @ a + damping * penalty, a.T @ y.flatten())
+    assert torch.allclose(tikhonov(y, A0, damping, 200).flatten(), expected, atol=1e-8)
+
+
+def test_tikhonov_is_the_better_one_where_images_end_in_zeros():
+    batch = draw_pairs("deblur", 4, (48, 40), mismatch="none", split="valid")
+    taper, zero, exact = (psnr(batch.x, x, 1.0).mean() for x in (
+        wiener_image(batch.y, batch.true, 0.03), wiener_image(batch.y, batch.true, 0.03, outside="zero"),
+        tikhonov(batch.y, batch.true, 0.01)))  # fmt: skip
+    assert exact > max(taper, zero) + 0.5
 
 
 def test_the_samples_of_a_batch_are_independent():
@@ -112,7 +132,7 @@ def test_parameters_are_chosen_by_the_psnr_on_the_examples():
     chosen = method.choose(examples, 1.0)
     scores = {tuple(p.values()): psnr(batch.x, method.apply(batch.y, batch.true, **p), 1.0).mean()
               for p in method.grid()}  # fmt: skip
-    assert tuple(chosen.values()) == max(scores, key=scores.get) and len(scores) == 16
+    assert tuple(chosen.values()) == max(scores, key=scores.get) and len(scores) == 28
     assert classical("data", "deblur").choose(examples, 1.0) == {}
 
 
@@ -128,6 +148,9 @@ def test_every_method_keeps_shape_and_type(task, shape):
 @pytest.mark.parametrize("call", [
     lambda y: wiener_image(y, GaussianBlur(gaussian_kernel(5, 1.0)), damping=0.0),
     lambda y: wiener_image(y, GaussianBlur(gaussian_kernel(5, 1.0)), exponent=-1.0),
+    lambda y: wiener_image(y, GaussianBlur(gaussian_kernel(5, 1.0)), outside="one"),
+    lambda y: tikhonov(y, GaussianBlur(gaussian_kernel(5, 1.0)), damping=0.0),
+    lambda y: tikhonov(y, Haze(torch.ones(1, 1, 12, 12))),
     lambda y: wiener_image(y[0], GaussianBlur(gaussian_kernel(5, 1.0))),
     lambda y: dark_channel(y, strength=1.5),
     lambda y: dark_channel(y, patch=4),

@@ -19,6 +19,7 @@ NAMES = {
     "data": "the data themselves",
     "wiener": "Wiener",
     "fista": "FISTA",
+    "tikhonov": "Tikhonov",
     "dark-channel": "dark channel prior",
     "inversion": "inversion of the haze",
     "direct": "direct inverse",
