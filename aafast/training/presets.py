@@ -12,7 +12,7 @@ from .plan import TrainingPlan
 
 # Without GroupNorm the answer at a pixel depends on its neighbourhood alone, so patches of a survey fit together.
 _SMALL: dict[str, Any] = {"channels": 16, "depth": 6, "norm": "none", "skip": True}
-_BRIEF: dict[str, Any] = {"steps": 2500, "batch": 4}
+_BRIEF: dict[str, Any] = {"steps": 1200, "batch": 4}
 _FIXED = InnerSolver("none")
 _EXACT = InnerSolver("exact", differentiate=True)
 _CG = InnerSolver("cg", steps=4, differentiate=True)
@@ -20,7 +20,7 @@ _CG = InnerSolver("cg", steps=4, differentiate=True)
 _EQUILIBRIUM: dict[str, Any] = {
     "normalise": False,
     "offset": "none",
-    "eta": -1.0,
+    "eta": 0.01,
     "fixed_point": FixedPointConfig(m=5, tol=1e-2, max_iter=12),
 }
 _SHIPPED_EQUILIBRIUM: dict[str, Any] = {"fixed_point": FixedPointConfig()}
