@@ -13,6 +13,7 @@ from ..checks import COMPUTE_DTYPES, check_choice, check_image, check_same_devic
 from ..config import FixedPointConfig, ModelConfig
 from ..errors import BackendError, InputError, describe
 from ..nets import CalibrationNetwork, ProximalNetwork, build_residual
+from ..nets.residual import MismatchNetwork
 from ..nets.spectral_norm import refresh
 from ..ops import _tracing
 from ..physics import ForwardModel, GivenForwardModel, as_forward_model
@@ -43,6 +44,8 @@ class Model(nn.Module):
     """
 
     method = ""
+    residual: MismatchNetwork  # of an adaptive model
+    calibration: CalibrationNetwork  # of one that has it
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

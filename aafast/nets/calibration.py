@@ -40,8 +40,10 @@ class CalibrationNetwork(nn.Module):
             nn.GELU(),
             nn.Linear(64, self.deformation.size),
         )
-        nn.init.zeros_(self.numbers[-1].weight)
-        nn.init.zeros_(self.numbers[-1].bias)
+        last = self.numbers[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def fits(self, A0: ForwardModel) -> bool:
         """Whether A0 is of the kind that this network was made for; others are used as they are."""
@@ -61,7 +63,8 @@ class CalibrationNetwork(nn.Module):
 
     def rounds(self, y: Tensor, A0: ForwardModel) -> list[Tensor]:
         """The numbers [B, P] after each round; gradients reach a round's own look alone."""
-        numbers, found = self.deformation.start(A0, len(y)), []
+        numbers = self.deformation.start(A0, len(y))
+        found: list[Tensor] = []
         for _ in range(ROUNDS):
             held = numbers.detach()
             with torch.no_grad():

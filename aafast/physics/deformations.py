@@ -7,6 +7,7 @@ nominal model back. The image of a point under it is differentiable in these num
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -39,15 +40,15 @@ class Deformation:
         parameter = next(iter(A0.tensors().values()))
         return torch.zeros(samples, self.size, dtype=parameter.dtype, device=parameter.device)
 
-    def deform(self, A0: ForwardModel, numbers: Tensor) -> ForwardModel:
+    def deform(self, A0: Any, numbers: Tensor) -> ForwardModel:
         """The model of `numbers` [B, size]."""
         raise InputError(describe("deformation", type(self).__name__, "a family with its own deform", "Define it"))
 
-    def view(self, A: ForwardModel, x: Tensor, y: Tensor) -> Tensor:
+    def view(self, A: Any, x: Tensor, y: Tensor) -> Tensor:
         """What a model makes of a pair (x, y), for the comparison of two: A x, unless a family knows better."""
         return A.A(x)
 
-    def evidence(self, A: ForwardModel, y: Tensor) -> tuple[Tensor, Tensor]:
+    def evidence(self, A: Any, y: Tensor) -> tuple[Tensor, Tensor]:
         """What shows how far A is from the model that made y: images [B, images, H, W] and numbers [B, numbers]."""
         raise InputError(describe("deformation", type(self).__name__, "a family with its own evidence", "Define it"))
 
@@ -133,6 +134,7 @@ class WidthDeformation(Deformation):
         again = y - A.A(y)
         fine = _rms(y - F.avg_pool2d(F.pad(y, (1, 1, 1, 1), mode="replicate"), 3, 1))
         variance = gaussian_variance(A.kernel)
+        assert variance is not None  # `fits` has looked
         width = 0.5 * variance.log()[:, None].expand(len(y), 1)
         return torch.cat([y, again / fine], dim=1), torch.cat([width, fine.flatten(1).log()], dim=1)
 

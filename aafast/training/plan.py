@@ -18,7 +18,7 @@ from .losses import CALIBRATION, LOSSES, OF_TASK
 
 SCHEDULES = ("cosine", "constant")
 _COUNTS = {"steps": 1, "batch": 1, "warm_up": 0, "seed": 0, "validate_every": 1, "validation_pairs": 1}
-_RECORDS = {"z_solver": InnerSolver, "theta_solver": InnerSolver, "fixed_point": FixedPointConfig}
+_RECORDS: dict[str, type[Any]] = {"z_solver": InnerSolver, "theta_solver": InnerSolver, "fixed_point": FixedPointConfig}
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class TrainingPlan:
         for name, (low, high) in {**ranges, "ema": (-1e-300, 1.0)}.items():
             number = getattr(self, name)
             if not isinstance(number, int | float) or isinstance(number, bool) or not low < number < high:
-                least = "above 0" if low == 0 else "0 or more"
-                raise _wrong(name, repr(number), least + (", below 1" if high == 1 else ""), "Change it")
+                bound = "above 0" if low == 0 else "0 or more"
+                raise _wrong(name, repr(number), bound + (", below 1" if high == 1 else ""), "Change it")
         loss = OF_TASK[self.task] if self.loss is None else self.loss
         self._set("loss", check_choice("loss", loss, (*LOSSES, CALIBRATION)))
         check_choice("schedule", self.schedule, SCHEDULES)

@@ -39,4 +39,4 @@ def autocast_network(model: Model, device_type: str) -> None:
         with torch.autocast(device_type, dtype=torch.bfloat16):
             return plain(x).to(x.dtype)
 
-    model.prox.forward = forward
+    setattr(model.prox, "forward", forward)  # noqa: B010 - of this object alone

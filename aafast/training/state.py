@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def load_model(model: Model, tensors: dict[str, Tensor]) -> None:
         own.copy_(tensors[name])
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: list[Tensor]) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor]) -> dict[str, Tensor]:
     """The optimiser's memory of each weight, by the weight's number."""
     return {
         f"optimizer.{index}.{name}": value
@@ -107,7 +108,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, weights: list[Tensor]) -
     }
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, weights: list[Tensor], state: State) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, weights: Sequence[Tensor], state: State) -> None:
     """Put `optimizer_tensors` back."""
     for index, weight in enumerate(weights):
         found = state.part(f"optimizer.{index}.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -75,5 +76,5 @@ def _plan(task: str | TrainingPlan, method: str | None, preset: str, fields: dic
 def _clear(folder: os.PathLike[str], processes: Processes) -> None:
     if processes.first:
         for name in (STATE, CURVE):
-            (folder / name).unlink(missing_ok=True)
+            Path(folder, name).unlink(missing_ok=True)
     processes.wait()

@@ -60,7 +60,8 @@ class Trainer:
         tensorboard: bool = False,
         workers: int = 0,
     ) -> None:
-        self.plan, self.processes = plan, processes or Processes()
+        assert plan.loss is not None  # the plan has chosen
+        self.plan, self.processes, self.loss = plan, processes or Processes(), plan.loss
         self.tensorboard, self.workers = tensorboard, workers
         self.processes.share(plan.batch)
         device = self.processes.device
@@ -77,7 +78,7 @@ class Trainer:
             use_bfloat16(self.model, device)
         self.weights = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.weights, lr=plan.learning_rate, weight_decay=plan.weight_decay)
-        self.objective = self.processes.wrap(Objective(self.model, plan.loss))
+        self.objective = self.processes.wrap(Objective(self.model, self.loss))
         self.held_out = held_out(plan).to(device)
         self.out = make_folder(out)
         self.step, self.seconds = 0, 0.0
@@ -107,7 +108,7 @@ class Trainer:
                     self.step += 1
                     self.seconds = time.perf_counter() - begun
                     due = self.step % plan.validate_every == 0 or self.step == plan.steps
-                    if first:
+                    if curve is not None:
                         scores = self._validate() if due else {}
                         curve.add({"step": self.step, **row, "seconds": self.seconds, **scores})
                         bar.advance(row["loss"])
@@ -176,7 +177,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         self._ship()
-        return validate(self.shipped, self.held_out, self.plan.loss)
+        return validate(self.shipped, self.held_out, self.loss)
 
     @torch.no_grad()  # with gradients, saving would look for the norms once more
     def _save_model(self, row: dict[str, float], scores: dict[str, float]) -> None:
