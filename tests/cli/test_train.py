@@ -50,13 +50,13 @@ def test_every_option_reaches_the_plan(monkeypatch, tiny, tmp_path):
     monkeypatch.setattr("aafast.training.train", fake)
     monkeypatch.setattr("aafast.training.read_curve", lambda out: [{}])
     words = "train deblur adaptive-lu --preset paper --steps 5 --batch 3 --shape 40X24 --mismatch beyond --seed 7"
-    words += " --source folder --init model --freeze eta prox.R.0 --device cuda:1 --amp --threads 2 --workers 3"
-    words += " --tensorboard --quiet --restart --out here"
+    words += " --source folder --init model --calibration other --freeze eta prox.R.0 --device cuda:1 --amp"
+    words += " --threads 2 --workers 3 --tensorboard --quiet --restart --out here"
     assert main(words.split()) == 0
     plan = seen.pop("plan")
     assert plan == preset(
         "deblur", "adaptive-lu", "paper", steps=5, batch=3, shape=(40, 24), mismatch="beyond", seed=7,
-        source="folder", init="model", freeze=("eta", "prox.R.0"), amp=True,
+        source="folder", init="model", calibration="other", freeze=("eta", "prox.R.0"), amp=True,
     )  # fmt: skip
     assert seen.pop("log")("a line") is None
     assert seen == {"out": "here", "device": "cuda:1", "threads": 2, "workers": 3, "resume": False,

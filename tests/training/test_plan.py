@@ -19,6 +19,10 @@ from .plans import plan
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_is_a_plan_that_goes_through_json(task, method, name):
+    if name == "calibration" and not method.startswith("adaptive"):
+        with pytest.raises(InputError, match="method of a calibration"):
+            preset(task, method, name)
+        return
     asked = preset(task, method, name)
     again = TrainingPlan.from_dict(json.loads(json.dumps(asked.to_dict())))
     assert again == asked and again.config("shipped") == asked.config("shipped")
@@ -27,7 +31,7 @@ def test_every_preset_is_a_plan_that_goes_through_json(task, method, name):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_paper_trains_the_full_networks(task):
-    assert set(PRESETS[task]) == set(NAMES)
+    assert set(PRESETS[task]) == {"compact", "paper"}
     asked = preset(task, "adaptive-deq", "paper")
     assert asked.config() == asked.config("shipped") == settings(task, "adaptive-deq")
     assert (asked.learning_rate, asked.weight_decay, asked.loss, asked.ema, asked.clip) == (1e-4, 0.01, "mse", 0, 0)

@@ -141,6 +141,33 @@ def test_norms_are_those_of_the_weights_that_are_saved(tmp_path):
         assert float(saved.sigma) == pytest.approx(float(found.sigma), rel=1e-4)
 
 
+@pytest.mark.parametrize("task, kind", [("deconv", "wavelet"), ("defog", "haze")])
+def test_a_calibration_is_trained_alone_and_taken_along(task, kind, tmp_path):
+    alone = plan(task, "adaptive-lu", {"calibration": kind}, loss="calibration", steps=60, batch=8, ema=0.9,
+                 mismatch="out", validate_every=60, validation_pairs=16)  # fmt: skip
+    first = Trainer(alone, tmp_path / "calibration")
+    before = {name: value.clone() for name, value in first.model.named_parameters()}
+    first.run(log=silent)
+    moved = {name.partition(".")[0] for name, p in first.model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"calibration"}
+    rows = read_curve(tmp_path / "calibration")
+    assert rows[0]["valid_loss"] == pytest.approx(rows[0]["input_loss"])  # untrained, it returns the nominal model
+    assert rows[-1]["valid_loss"] < 0.9 * rows[0]["valid_loss"]
+
+    asked = plan(task, "adaptive-lu", {"calibration": kind}, calibration=str(tmp_path / "calibration"), seed=3)
+    second = Trainer(asked, tmp_path / "model")
+    second.run(log=silent)
+    learned, saved = load(tmp_path / "calibration").calibration, load(tmp_path / "model").calibration
+    assert all(torch.equal(p, q) for p, q in zip(learned.parameters(), saved.parameters(), strict=True))
+    assert not torch.equal(load(tmp_path / "model").eta, first.model.eta)
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    assert len(card["calibration"]["sha256"]) == 64 and "init" not in card
+    with pytest.raises(CheckpointError, match="take the calibration from"):
+        Trainer(plan(task, "adaptive-lu", calibration=str(tmp_path / "calibration")), tmp_path / "none")
+    with pytest.raises(InputError, match="without a calibration"):
+        Trainer(plan(task, "adaptive-lu", loss="calibration"), tmp_path / "none")
+
+
 def test_a_saved_model_may_differ_in_settings_but_not_in_weights(tmp_path):
     asked = plan(shipped={"iterations": 3})
     assert train(asked, out=tmp_path, log=silent).config.iterations == load(tmp_path).config.iterations == 3
