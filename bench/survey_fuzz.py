@@ -1,10 +1,12 @@
-"""Run `aafast.survey` on mutated SEG-Y files: each gives a valid result or a clear error, soon, in bounded memory.
+"""Run `aafast.survey` on mutated surveys: each gives a valid result or a clear error, soon, in bounded memory.
 
-    python bench/survey_fuzz.py [--files 10000] [--seed 0] [--json FILE.jsonl]
+    python bench/survey_fuzz.py [--files 10000] [--stores 500] [--seed 0] [--json FILE.jsonl]
 
-The files are run in a process of its own, which is watched: its death is a crash, silence a hang. A valid result has
-the input's size, its trace headers byte for byte, and finite samples. The process may add at most 256 MB to what it
-takes after a plain file, whatever headers claim.
+SEG-Y files, and MDIO stores (survey_fuzz_stores.py), which are compared with what they were made of as well. Some are
+run with an estimated wavelet: in windows of time and areas, or tied to a well, whose LAS file may be mutated itself.
+All are run in a process of its own, which is watched: its death is a crash, silence a hang. A valid result has the
+input's size, its trace headers byte for byte, and finite samples. The process may add at most 256 MB to what it takes
+after a plain file, whatever headers claim.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
+from aafast.bench import survey_fuzz_stores as stores
+
 LIMIT_S, LIMIT_MB = 5.0, 256
 _CODES = {1: ">u4", 2: "i4", 3: "i2", 5: "f4", 6: "f8", 8: "i1"}
 _ODD = (0, 1, -1, 2, 3, 255, 256, 0x3FFF, 0x7FFF, -0x8000)
@@ -39,7 +43,7 @@ def make_file(number: int) -> bytes:
     code = list(_CODES)[number % len(_CODES)]
     word = "<" if code != 1 and number // 6 % 2 else ">"
     ascii_text, cube, revision = number // 2 % 2, number // 3 % 2, number % 3
-    traces, samples = 36, 56 + 8 * (number % 5)
+    traces, samples = 36, 56 + 8 * (number % 5) if number % 5 < 4 else 208  # the long ones have windows in time
     binary = bytearray(400)
     for place, form, value in ((16, "H", 4000), (20, "H", samples), (24, "H", code), (300, "H", revision << 8)):
         struct.pack_into(word + form, binary, place, value)
@@ -116,7 +120,49 @@ def mutated(seed: int, number: int) -> tuple[str, bytes]:
     return kind, bytes(raw)
 
 
-def check(raw: bytes, folder: Path) -> tuple[str, str]:
+def las() -> bytes:
+    """The logs of a well of 100 m, some 80 ms of two-way time."""
+    head = "~V\nVERS. 2.0 :\nWRAP. NO :\n~W\nSTRT.M 1000 :\nSTOP.M 1100 :\nSTEP.M 0.5 :\nNULL. -999.25 :\n~C\n"
+    rng = np.random.default_rng(0)
+    rows = "".join(f"{1000 + k / 2:.1f} {400 + 40 * rng.standard_normal():.2f} {2.3 + 0.1 * rng.random():.3f}\n"
+                   for k in range(201))  # fmt: skip
+    return (head + "DEPT.M :\nDT.US/M :\nRHOB.G/C3 :\n~A\n" + rows).encode()
+
+
+def options_of(seed: int, number: int, folder: Path) -> dict:
+    """How a survey is run: four of five with a Ricker wavelet, the others with one that is estimated."""
+    rng = np.random.default_rng([seed, number, 2])
+    draw, options = rng.random(), {"model": "identity", "wavelet": "ricker:25"}
+    if draw < 0.1:
+        windows = int(rng.integers(0, 4)), int(rng.integers(0, 40)) if rng.random() < 0.2 else int(rng.integers(1, 4))
+        options |= {"wavelet": "auto", "wavelet_windows": windows}
+    elif draw < 0.2:
+        logs = bytearray(las())
+        if rng.random() < 0.5:
+            _pick_mutation(rng)(logs, rng)
+        (folder / "well.las").write_bytes(bytes(logs))
+        trace = int(rng.integers(1, 37)) if rng.random() < 0.9 else int(rng.choice([0, 37, 10**9]))
+        start = "" if rng.random() < 0.7 else f":{int(rng.integers(-100, 1000))}"
+        options |= {"wavelet": "auto", "well": f"{folder / 'well.las'}@{trace}{start}"}
+    return options
+
+
+def _pick_mutation(rng: np.random.Generator) -> Callable:
+    return (truncate_text, junk, flip_text)[int(rng.integers(3))]
+
+
+def truncate_text(raw: bytearray, rng: np.random.Generator) -> None:
+    """The end of a text lost."""
+    del raw[int(rng.integers(0, len(raw))):]
+
+
+def flip_text(raw: bytearray, rng: np.random.Generator) -> None:
+    """Characters of a text replaced."""
+    for _ in range(rng.integers(1, 30)):
+        raw[int(rng.integers(len(raw)))] = int(rng.integers(256))
+
+
+def check(raw: bytes, folder: Path, options: dict | None = None) -> tuple[str, str]:
     """Run one file: ("valid", ""), ("error", its class) or ("wrong", what)."""
     from aafast.errors import AafastError
     from aafast.survey import run
@@ -126,8 +172,9 @@ def check(raw: bytes, folder: Path) -> tuple[str, str]:
     source, target = folder / "in.sgy", folder / "out.sgy"
     source.write_bytes(raw)
     target.unlink(missing_ok=True)
+    given = options or {"model": "identity", "wavelet": "ricker:25"}
     try:
-        run(source, target, wavelet="ricker:25", model="identity", skip_bad=True, progress=False, restart=True)
+        run(source, target, skip_bad=True, progress=False, restart=True, **given)
     except AafastError as error:
         if target.exists():
             return "wrong", f"an output in spite of {error}"
@@ -155,17 +202,26 @@ def serve(seed: int) -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     with tempfile.TemporaryDirectory() as name:
-        check(make_file(9), Path(name))  # a first run imports what runs import
+        folder = Path(name)
+        check(make_file(9), folder)  # a first run imports what runs import
+        (folder / "well.las").write_bytes(las())
+        check(make_file(9), folder, {"model": "identity", "wavelet": "auto", "well": f"{folder / 'well.las'}@5"})
         base = peak()
         print(json.dumps({"ready": True}), flush=True)
         for line in sys.stdin:
-            for left in Path(name).iterdir():  # of a run that failed after some blocks that is also its job
+            for left in folder.iterdir():  # of a run that failed after some blocks that is also its job
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
-            kind, raw = mutated(seed, int(line))
+            form, number = line.split()[0], int(line.split()[1])
+            if form == "store":
+                kind, store = stores.kind_of(number), stores.make_mutated(seed, number, make_file, folder)
+            else:
+                kind, raw = mutated(seed, number)
+            options = options_of(seed, number, folder)
             start = time.perf_counter()
-            verdict, words = check(raw, Path(name))
+            verdict, words = stores.check_store(store, folder, options) if form == "store" else check(
+                raw, folder, options)  # fmt: skip
             seconds = time.perf_counter() - start
-            print(json.dumps({"number": int(line), "kind": kind, "verdict": verdict, "words": words,
+            print(json.dumps({"number": number, "kind": kind, "verdict": verdict, "words": words,
                               "seconds": seconds, "mb": peak() - base}), flush=True)
 
 
@@ -176,13 +232,13 @@ class Watched:
         self._command = [sys.executable, "-W", "ignore", __file__, "--serve", "--seed", str(seed)]
         self._process: subprocess.Popen | None = None
 
-    def run(self, number: int) -> dict:
-        """What came of one file."""
+    def run(self, number: int, form: str = "file") -> dict:
+        """What came of one file, or one store."""
         if self._process is None:
             self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             self._answer(120)
         try:
-            self._process.stdin.write(f"{number}\n")
+            self._process.stdin.write(f"{form} {number}\n")
             self._process.stdin.flush()
             answer = self._answer(4 * LIMIT_S)
         except BrokenPipeError:
@@ -208,13 +264,14 @@ class Watched:
         return json.loads(line) if line else None
 
 
-def fuzz(files: int, seed: int) -> Iterator[dict]:
-    """What came of each of so many files."""
+def fuzz(files: int, seed: int, count_stores: int = 0) -> Iterator[dict]:
+    """What came of each of so many files and stores."""
     watched = Watched(seed)
+    cases = [("file", number) for number in range(files)] + [("store", number) for number in range(count_stores)]
     try:
-        for number in range(files):
-            found = watched.run(number)
-            found.setdefault("kind", mutated(seed, number)[0])
+        for form, number in cases:
+            found = watched.run(number, form)
+            found.setdefault("kind", stores.kind_of(number) if form == "store" else mutated(seed, number)[0])
             if found["seconds"] > LIMIT_S and found["verdict"] in _GOOD:
                 found.update(verdict="slow")
             if found["mb"] > LIMIT_MB:
@@ -227,7 +284,7 @@ def fuzz(files: int, seed: int) -> Iterator[dict]:
 def summarise(found: list[dict], seed: int) -> list[dict]:
     """A row per kind of mutation, and one of all."""
     rows = []
-    for kind in [*MUTATIONS, "all"]:
+    for kind in [*MUTATIONS, *(kind for kind in stores.MUTATIONS if any(f["kind"] == kind for f in found)), "all"]:
         of = [f for f in found if kind in (f["kind"], "all")]
         errors = sorted({f["words"] for f in of if f["verdict"] == "error"})
         rows.append({
@@ -244,6 +301,7 @@ def main() -> int:
     """Fuzz, print the rows; exit code 1 where a file did what none may do."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--stores", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
@@ -252,7 +310,7 @@ def main() -> int:
         serve(arguments.seed)
         return 0
     found = []
-    for item in fuzz(arguments.files, arguments.seed):
+    for item in fuzz(arguments.files, arguments.seed, arguments.stores):
         found.append(item)
         if item["verdict"] not in _GOOD:
             print(json.dumps(item), file=sys.stderr)

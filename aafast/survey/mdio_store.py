@@ -22,6 +22,7 @@ MARK = "aafast_segy"  # attribute of the group, written last: without it a store
 _FEW = 1 << 16  # cells that need no evidence: what they take is little
 _MOST = 4  # cells for which a byte of the store's files is evidence: a survey of one number has fewer
 _CHUNK = 1 << 28  # values of a chunk at most
+_CODE = slice(TEXT + 24, TEXT + 26)  # of the sample format, in the bytes before the traces
 
 
 def local(name: str | Path) -> str:
@@ -175,6 +176,7 @@ def _marked(name: str | Path, group: Any, amplitude: str, mark: Any) -> MdioStor
     fits = (
         endian in ("big", "little") and samples == shape[-1] and places.dtype == np.int64
         and len(head) >= TEXT + BINARY and (len(head) - BINARY) % TEXT == 0
+        and int.from_bytes(head[_CODE], endian) == form.code
         and numbers.size == mark["traces"] and np.array_equal(numbers, np.arange(numbers.size))
         and ("raw_samples" in group) == ("raw_samples_mask" in group)
         and all(isinstance(mark[n], int | float) for n in ("interval", "t0"))

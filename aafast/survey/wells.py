@@ -12,6 +12,7 @@ from ..errors import FileError, FormatError, InputError, describe, require
 from .wavelet import Wavelet, make_wavelet
 
 _LARGEST = 1 << 28  # bytes of a LAS file
+_LONGEST = 1e5  # ms of two-way time that logs may span
 _FOOT = 0.3048
 _SONIC, _DENSITY = ("DT", "DTC", "DTCO", "AC", "SONIC"), ("RHOB", "DEN", "RHOZ", "ZDEN", "DENSITY")
 _SEARCH = 100.0  # ms to either side of the time that is given
@@ -55,25 +56,29 @@ def read_las(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
             raise FormatError(describe(f"well {path}", f"{path.stat().st_size} bytes", "under 256 MB",
                                        "Give the logs of one well"))
         las = lasio.read(str(path), engine="normal")
+        curves = {curve.mnemonic.upper(): curve for curve in las.curves}
+        numbers = {name: np.asarray(curve.data, np.float64) for name, curve in curves.items()
+                   if name in (*_SONIC, *_DENSITY)}  # fmt: skip
+        depth = np.asarray(las.index, np.float64)
     except OSError as error:
         raise FileError(describe(f"well {path}", error.strerror, "a readable LAS file", "Check the name")) from error
     except FormatError:
         raise
-    except Exception as error:  # lasio raises many kinds for what is no LAS file
+    except Exception as error:  # lasio raises many kinds for what is no LAS file, and leaves words among numbers
         raise FormatError(describe(f"well {path}", f"{type(error).__name__}: {error}", "a LAS file",
                                    "Export the logs as LAS 2.0")) from error
-    curves = {curve.mnemonic.upper(): curve for curve in las.curves}
-    sonic, density = (next((curves[n] for n in names if n in curves), None) for names in (_SONIC, _DENSITY))
-    if sonic is None or not len(las.index):
+    sonic, density = (next((n for n in names if n in curves), None) for names in (_SONIC, _DENSITY))
+    if sonic is None or not depth.size:
         raise FormatError(describe(f"well {path}: curves", sorted(curves), f"a sonic log: one of {', '.join(_SONIC)}",
                                    "Name it so"))
-    values = [np.asarray(las.index, np.float64), np.asarray(sonic.data, np.float64)]
+    values = [depth, numbers[sonic]]
     values[0] = values[0] * (_FOOT if "F" in str(las.curves[0].unit).upper() else 1.0)
-    values[1] = values[1] / (_FOOT if "F" in str(sonic.unit).upper() else 1.0)
+    values[1] = values[1] / (_FOOT if "F" in str(curves[sonic].unit).upper() else 1.0)
     valid = np.isfinite(values[0]) & (values[1] > 100) & (values[1] < 1500)  # us/m: 10 000 to 670 m/s
     if density is not None:
-        values.append(np.asarray(density.data, np.float64))
-        values[2] = values[2] / (1000.0 if np.nanmedian(values[2]) > 100 else 1.0)  # kg/m3
+        values.append(numbers[density])
+        known = values[2][np.isfinite(values[2])]
+        values[2] = values[2] / (1000.0 if known.size and np.median(known) > 100 else 1.0)  # kg/m3
         valid &= (values[2] > 1) & (values[2] < 4)
     order = np.argsort(values[0][valid])
     depth, *logs = (v[valid][order] for v in values)
@@ -91,9 +96,10 @@ def reflectivity(depth: np.ndarray, sonic: np.ndarray, density: np.ndarray | Non
     density = 0.31 * velocity**0.25 if density is None else density
     steps = np.diff(depth) * (sonic[1:] + sonic[:-1]) * 1e-3  # ms of two-way time
     time = np.concatenate([[0.0], np.cumsum(steps)])
+    if not 2 * dt <= time[-1] <= _LONGEST:
+        raise InputError(describe("well", f"logs of {time[-1]:.1f} ms", f"{2 * dt:g} to {_LONGEST:g} ms",
+                                  "Check the depths, or give longer logs"))
     count = int(time[-1] / dt)
-    if count < 2:
-        raise InputError(describe("well", f"logs of {time[-1]:.1f} ms", f"{2 * dt:g} ms or more", "Give longer logs"))
     # The mean over a sample is the difference of the running integral at its ends: thin layers are not skipped.
     level = np.log(velocity * density)
     integral = np.concatenate([[0.0], np.cumsum(steps * (level[1:] + level[:-1]) / 2)])

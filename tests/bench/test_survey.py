@@ -1,11 +1,13 @@
 """The survey suite's rows: whole, gated on the plain solve, with shares that add up; who solved what twice, and why."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from aafast.bench.rows import complaints, line
+from aafast.bench.rows import complaints, line, read
 from aafast.bench.survey import MODELS, QUICK, fista_row, gate_of, make_row, spec_of
 from aafast.bench.survey_torture import solved_again
 from aafast.survey import run, write_survey
@@ -60,3 +62,16 @@ def test_the_ledger_says_who_solves_a_block(tmp_path):
     begun = [record for record in seen if "begun" in record]
     assert begun and all(record["by"] == os.getpid() for record in begun)
     assert solved_again(seen, set()) == (0, [])
+
+
+def test_the_suite_runs_in_the_bench_command_and_its_table_shows_it(tmp_path):
+    pytest.importorskip("pylops", reason="the extra baselines is not installed")
+    file = tmp_path / "rows.jsonl"
+    command = [sys.executable, "-m", "aafast", "bench", "--suite", "survey", "--quick", "--out", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = read(file)
+    assert [row["method"] for row in found] == ["pass-through", "direct", "adaptive-lu", "fista"]
+    for row in found:
+        assert row["suite"] == "survey" and complaints(row) == [] and row["gate"]["ok"] and row["traces_per_s"] > 0
+        assert (row["speedup"] is None) == (row["method"] == "fista") and row["method"] in done.stdout

@@ -282,3 +282,73 @@ def test_a_store_s_run_that_stops_goes_on_and_one_that_cannot_begin_leaves_nothi
     with pytest.raises(InputError, match="wavelet"):
         quick(store, tmp_path / "c.mdio", wavelet="ricker:1")
     assert not list(tmp_path.glob("*aafast*"))
+
+
+CLAIMS = [
+    ("aafast_segy", "format", 99, "KeyError"),
+    ("aafast_segy", "format", 3, "contradict each other"),
+    ("aafast_segy", "endian", "middle", "contradict each other"),
+    ("aafast_segy", "traces", 11, "contradict each other"),
+    ("aafast_segy", "traces", "many", "contradict each other"),
+    ("aafast_segy", "samples", 2**40, "contradict each other|expected"),
+    ("aafast_segy", "interval", None, "contradict each other"),
+    ("aafast_segy", "head", "AAAA", "contradict each other"),
+    ("aafast_segy", "head", "no base64!", "Error"),
+    ("aafast_segy", "tail", 7, "Error"),
+    ("attributes", "defaultVariableName", ["x"], "incomplete or no post-stack survey"),
+    ("attributes", "defaultVariableName", "trace_number", "incomplete or no post-stack survey"),
+]
+
+
+@pytest.mark.parametrize("name, key, value, words", CLAIMS)
+def test_a_mark_that_the_arrays_do_not_bear_out_is_refused(tmp_path, name, key, value, words):
+    path = write_segy(tmp_path / "a.sgy", np.ones((20, 12)))
+    segy_to_mdio(path, tmp_path / "a.mdio")
+    group = zarr.open_group(str(tmp_path / "a.mdio"), mode="r+")
+    group.attrs[name] = {**group.attrs[name], key: value}
+    with pytest.raises((FormatError, FileError), match=words):
+        mdio_to_segy(tmp_path / "a.mdio", tmp_path / "b.sgy")
+    assert not (tmp_path / "b.sgy").exists()
+
+
+def test_numbers_that_name_a_trace_twice_are_refused(tmp_path):
+    path = write_segy(tmp_path / "a.sgy", np.ones((20, 12)))
+    segy_to_mdio(path, tmp_path / "a.mdio")
+    group = zarr.open_group(str(tmp_path / "a.mdio"), mode="r+")
+    for numbers in ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12], [-1] * 12):
+        group["trace_number"][...] = np.array(numbers)
+        with pytest.raises(FormatError, match="contradict each other|no trace"):
+            open_store(tmp_path / "a.mdio")
+
+
+@pytest.mark.parametrize("shape, words", [
+    ((2**31, 2**31, 20), "cells in [0-9]+ bytes"),
+    ((2**20, 20), "cells in [0-9]+ bytes"),
+    ((12, 2**30), "traces of 1073741824 samples"),
+    ((0, 20), "0 traces"),
+])  # fmt: skip
+def test_a_grid_that_nothing_bears_out_is_refused_before_it_is_held(tmp_path, shape, words):
+    group = zarr.create_group(str(tmp_path / "a.zarr"))
+    group.create_array("amplitude", shape=shape, chunks=tuple(min(n, 64) or 1 for n in shape), dtype="float32",
+                       fill_value=0, dimension_names=(*"xy"[: len(shape) - 1], "time"))  # fmt: skip
+    with pytest.raises(FormatError, match=words):
+        open_store(tmp_path / "a.zarr")
+
+
+def test_damaged_chunks_are_named(tmp_path):
+    path = write_segy(tmp_path / "a.sgy", np.random.default_rng(0).standard_normal((20, 12)))
+    segy_to_mdio(path, tmp_path / "a.mdio")
+    chunk = next(p for p in (tmp_path / "a.mdio" / "amplitude").rglob("*") if p.is_file() and p.name != "zarr.json")
+    chunk.write_bytes(chunk.read_bytes()[:40])
+    with pytest.raises(FormatError, match="a.mdio.*a whole MDIO store"):
+        mdio_to_segy(tmp_path / "a.mdio", tmp_path / "b.sgy")
+    assert not (tmp_path / "b.sgy").exists()
+
+
+def test_tiles_of_long_traces_are_small_and_cover_the_grid(tmp_path):
+    for shape, samples in (((130, 70), 1000), ((130, 70), 10**6), ((1100,), 50), ((1100,), 2**20)):
+        covered = np.zeros(shape, int)
+        for tile in mdio_tiles.tiles(shape, samples):
+            covered[tile] += 1
+            assert covered[tile].size * samples <= 2**24 or covered[tile].size == 1
+        assert (covered == 1).all()

@@ -128,6 +128,13 @@ def test_words_and_files_that_are_no_well(tmp_path):
     no_sonic.write_text(no_sonic.read_text().replace("DT.US/M", "GR.API"))
     with pytest.raises(FormatError, match="a sonic log"):
         read_las(no_sonic)
+    words = write_las(tmp_path / "x.las", depth, sonic)
+    words.write_text(words.read_text().replace(f"{sonic[9]:.6f}", "4x2.07"))
+    with pytest.raises(FormatError, match="a LAS file"):
+        read_las(words)
+    for depths in (depth[:2], depth * 1e12):  # too little for two samples; more than any trace spans
+        with pytest.raises(InputError, match="ms; expected 8 to 100000 ms"):
+            reflectivity(depths, sonic[: len(depths)], None, 4.0)
     short = Well("w", np.ones(500), 1, None)
     with pytest.raises(InputError, match="at most 400"):
         tie(ricker(25, 4.0), short, np.zeros(400), 0.0)
