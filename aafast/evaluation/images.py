@@ -154,7 +154,9 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, ridge: float = 1e-3
     """
 
     def mean(part: Tensor) -> Tensor:
-        return F.avg_pool2d(part, 2 * radius + 1, 1, radius, count_include_pad=False)
+        for side, margin in (((2 * radius + 1, 1), (radius, 0)), ((1, 2 * radius + 1), (0, radius))):
+            part = F.avg_pool2d(part, side, 1, margin, count_include_pad=False)
+        return part
 
     mean_guide, mean_image = mean(guide), mean(image)
     a = (mean(guide * image) - mean_guide * mean_image) / (mean(guide.square()) - mean_guide.square() + ridge)
@@ -187,7 +189,8 @@ def _taper(length: int, margin: int, like: Tensor) -> Tensor:
 
 def _dark(image: Tensor, patch: int) -> Tensor:
     """Least value over channels and a window [B, 1, H, W]; nothing lies outside the image."""
-    return -F.max_pool2d(-image.amin(1, keepdim=True), patch, 1, patch // 2)
+    columns = F.max_pool2d(-image.amin(1, keepdim=True), (patch, 1), 1, (patch // 2, 0))
+    return -F.max_pool2d(columns, (1, patch), 1, (0, patch // 2))
 
 
 def _airlight(y: Tensor, dark: Tensor) -> Tensor:
