@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from aafast.bench import performance
 from aafast.bench.plot import contestant, draw
 from aafast.bench.rows import ORACLE, Row, duration
 
@@ -98,13 +99,32 @@ def suite_rows(name: str, suite: str) -> list[Row]:
     return [row for row in rows(name) if row["suite"] == suite] if path.is_file() else []
 
 
+def solve_summary() -> str:
+    """The engine's speed-ups in a sentence, for a document that has no room for the table."""
+    found = suite_rows("solve-cpu.jsonl", "solve")
+    if not found:
+        return not_yet("solve")
+    engine = [row for row in found if row["engine"]]
+    over, plain = (
+        [row[name] for row in engine if row[name] is not None] for name in ("speedup", "speedup_over_plain")
+    )
+    red = sum(not row["gate"]["ok"] for row in engine)
+    return (
+        f"![Speed-ups over the reference]({PICTURE})\n\n"
+        f"{min(over):.1f} to {max(over):.1f} times the speed of the authors' iteration as they run it, and "
+        f"{min(plain):.1f} to {max(plain):.1f} times that of the faster of channels-last eager and torch.compile, "
+        f"{len(over)} solves on {where(found[0])}"
+        f"{f'; {red} failed their gate' if red else ''}. [docs/performance.md](docs/performance.md) has the table."
+    )
+
+
 def solve_figures() -> str:
     """Time of an iteration by contestant, the engine's two speed-ups, its memory and its gates."""
     found = suite_rows("solve-cpu.jsonl", "solve")
     if not found:
         return not_yet("solve")
     lines = [
-        f"![Speed-ups over the reference]({PICTURE})",
+        f"![Speed-ups over the reference]({Path(PICTURE).name})",
         "",
         f"Seconds an iteration (median; p20 to p80 are in the file) on {where(found[0])}. The same network, weights "
         "and data in every column, all columns in turns in one run; `reference` is the authors' iteration as they run "
@@ -266,9 +286,17 @@ def floor_cell(row: Row | None) -> str:
 
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"solve": solve_figures, "scores": shipped_scores, "line": line_figures},
+    "README.md": {"solve": solve_summary, "scores": shipped_scores, "line": line_figures},
     "docs/models.md": {"ablation": ablation},
     "docs/operations.md": {"ops": op_figures},
+    "docs/performance.md": {
+        "solve": solve_figures,
+        "floors": lambda: performance.floors(
+            suite_rows("solve-cpu.jsonl", "solve"), suite_rows("ops-cpu.jsonl", "ops")
+        ),
+        "growth": lambda: performance.growth(rows("survey-torture.jsonl")),
+        "line": line_figures,
+    },
     "docs/gpu.md": {"gpu": gpu_figures},
 }
 

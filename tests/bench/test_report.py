@@ -54,7 +54,10 @@ def test_the_table_of_solves_says_what_the_rows_say(results, contest):
     results(contest)
     text = report.solve_figures()
     assert "| 4 s | 2 s | 1.6 s | 400 ms | 10.0 | 4.0 | 900 to 100 | 1.0e-07 / 1e-05 |" in text
-    assert "a processor" in text and report.PICTURE in text
+    assert "a processor" in text and Path(report.PICTURE).name in text
+    summary = report.solve_summary()
+    assert "10.0 to 10.0 times" in summary and "4.0 to 4.0 times" in summary and report.PICTURE in summary
+    assert "failed" not in summary
 
 
 def test_a_red_row_has_no_speedup_in_the_table(results, contest, row):
@@ -63,6 +66,45 @@ def test_a_red_row_has_no_speedup_in_the_table(results, contest, row):
                              "plain_baseline", "speedup_over_plain"))  # fmt: skip
     results([*contest[:-1], row(gate=red, gates=[red], **nothing)])
     assert "| not timed | - | - | 900 to - | RED nan / 1e-05 |" in report.solve_figures()
+
+
+def test_floors_and_growth_say_what_their_rows_say(contest, row):
+    peak = row(suite="ops", op="sgemm", gflops=200.0)
+    lines = report.performance.floors(contest, [peak]).splitlines()
+    engine = contest[-1]
+    assert lines[0].endswith("200 GFLOP/s.") and len(lines) == 5
+    per_pixel = report.performance.work(engine["task"], engine["method"])
+    gflop = 1e-9 * engine["batch"] * engine["shape"][1] * engine["shape"][2] * per_pixel
+    assert f"| {gflop:.0f} |" in lines[-1] and f"{gflop / 200 / engine['s_per_iteration']:.0%}" in lines[-1]
+    trial = {"trial": "linear", "rows": [{"mb": 100.0, "seconds": 4.0, "peak_mb": 321.0}], "off the line": 0.2,
+             "ok": False, "threads": 3, "device_name": "a processor"}  # fmt: skip
+    text = report.performance.growth([dict(trial, rows=[]), trial])
+    assert "| 100 MB | 4 s | 25 | 321 MB |" in text and "20%, more than" in text
+
+
+def test_the_work_of_an_iteration_is_what_torch_counts():
+    """R_rho forward; f_theta forward and back towards z, and again towards theta: torch takes no gradient of depths."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import aafast
+
+    class Identity(aafast.physics.ForwardModel):
+        A = A_adjoint = staticmethod(lambda x: x)
+
+    for task in ("deblur", "deconv"):
+        model = aafast.build(task, "adaptive-lu", **({"residual": "conv"} if task == "deconv" else {}))
+        model.backend = "eager"
+        z = torch.rand(1, model.config.image_channels, 16, 24)
+        with FlopCounterMode(display=False) as counter:
+            with torch.no_grad():
+                model.prox(torch.cat([z, z], dim=1))
+            for of_z in (True, False):
+                theta = {name: value.requires_grad_(not of_z) for name, value in model.residual.start(1).items()}
+                y_hat, _ = model.residual(theta, z.requires_grad_(of_z), Identity())
+                y_hat.square().sum().backward()
+        counted = counter.get_total_flops() / (16 * 24)
+        assert counted == pytest.approx(report.performance.work(task, "adaptive-lu"), rel=0.05), task
 
 
 def test_without_results_the_documents_say_how_to_make_them(results):
