@@ -47,8 +47,8 @@ def growth(trials: Sequence[Row]) -> str:
     """Seconds and peak memory of one process as a survey grows, from the last such trial."""
     last = [row for row in trials if row.get("trial") == "linear"][-1]
     lines = [
-        f"`aafast run --memory` on synthetic surveys, model `identity`: reading, cutting, writing, on {last['threads']} "
-        f"thread(s) of {last['device_name']}. Off a straight line by {last['off the line']:.0%}"
+        "`aafast run --memory` on synthetic surveys, model `identity`: reading, cutting, writing, on "
+        f"{last['threads']} thread(s) of {last['device_name']}. Off a straight line by {last['off the line']:.0%}"
         f"{'' if last['ok'] else ', more than the 10 % that the trial allows'}.",
         "",
         "| survey | time | MB/s | peak memory |",
