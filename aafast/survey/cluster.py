@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ..errors import AafastError, BackendError, describe, require
 from .blocks import Block
@@ -13,7 +14,7 @@ from .worker import Context, Worker
 
 _RETRIES = 4  # of a block whose worker died
 _WAIT = "20s"  # for a scheduler to answer
-_kept: dict[str, Worker] = {}  # in a worker: the one job that it is at
+_kept: dict[str, _Held] = {}  # in a worker: the job that it is at, or several at once
 _lock = threading.Lock()
 
 
@@ -59,6 +60,7 @@ class DaskExecutor:
                 ask()
                 if not asked:
                     break
+            client.run(release, str(self._context.folder), wait=False)
 
     @contextmanager
     def _client(self) -> Iterator:
@@ -87,20 +89,52 @@ _LOST = ("CancelledError", "FutureCancelledError", "CommClosedError", "KilledWor
 
 def solve_block(context: Context, block: Block) -> dict:
     """One block, in a worker of the cluster: read, solved, written; what the ledger is to say of it."""
-    worker = _worker(context)
-    block, loaded = worker.read(block)
-    result = None if loaded.part is None else worker.solve(block, loaded.part)
-    record = worker.write(block, loaded, result)
+    with _lent(context) as worker:
+        block, loaded = worker.read(block)
+        result = None if loaded.part is None else worker.solve(block, loaded.part)
+        record = worker.write(block, loaded, result)
     seconds = {} if result is None else result.seconds
     return {**record, "read": round(loaded.seconds, 4), **{name: round(value, 4) for name, value in seconds.items()}}
 
 
-def _worker(context: Context) -> Worker:
-    """This process's worker of a job, with its files open and its model loaded."""
+async def release(folder: str) -> None:
+    """Close what this process keeps of a job that is over: files that were removed give their room back then.
+
+    Asynchronous, as what nobody waits for has to be.
+    """
+    with _lock:
+        _close_idle([name for name in _kept if name.endswith(folder)])
+
+
+@dataclass
+class _Held:
+    """A job's worker in this process, and how many blocks use it now."""
+
+    worker: Worker
+    users: int = 0
+
+
+@contextmanager
+def _lent(context: Context) -> Iterator[Worker]:
+    """This process's worker of a job, with its files open and its model loaded; those of other jobs that are idle go.
+
+    One in use stays: another thread may be writing to its files, whose numbers would be given to others.
+    """
     name = str(context.folder.stat().st_ino) + str(context.folder)
     with _lock:
         if name not in _kept:
-            while _kept:
-                _kept.popitem()[1].close()
-            _kept[name] = Worker(context)
-        return _kept[name]
+            _close_idle(list(_kept))
+            _kept[name] = _Held(Worker(context))
+        held = _kept[name]
+        held.users += 1
+    try:
+        yield held.worker
+    finally:
+        with _lock:
+            held.users -= 1
+
+
+def _close_idle(names: list[str]) -> None:
+    for name in names:
+        if not _kept[name].users:
+            _kept.pop(name).worker.close()

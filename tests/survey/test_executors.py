@@ -1,5 +1,6 @@
 """Workers in processes and on Dask: the same bytes as one process, and a death or a lost scheduler costs little."""
 
+import asyncio
 import collections
 import os
 import threading
@@ -67,7 +68,7 @@ def cluster(monkeypatch):
     with distributed.LocalCluster(n_workers=1, threads_per_worker=2, **options) as made:
         yield made
     while module._kept:
-        module._kept.popitem()[1].close()
+        module._kept.popitem()[1].worker.close()
 
 
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
@@ -105,6 +106,57 @@ def test_a_lost_scheduler_is_an_error_and_the_run_goes_on_without_it(line, tmp_p
     result = solve_in(line, out, **slow)
     assert left >= result.resumed > 0
     assert out.read_bytes() == both(line, tmp_path, "one", **slow)[0]
+
+
+@quiet
+def test_workers_that_offer_a_gpu_get_one_block_at_a_time(line, tmp_path, monkeypatch):
+    """The scheduling of GPU workers, on processors that only claim to be some."""
+    distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    from aafast.survey import cluster as module
+
+    at_once, most, lock, solve = [0], [0], threading.Lock(), module.Worker.solve
+
+    def counted(*arguments):
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        try:
+            return solve(*arguments)
+        finally:
+            with lock:
+                at_once[0] -= 1
+
+    monkeypatch.setattr(module.Worker, "solve", counted)
+    options = {"processes": False, "dashboard_address": None, "protocol": "tcp", "resources": {"GPU": 1}}
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=4, **options) as made:
+        many = both(line, tmp_path, "many", scheduler=made.scheduler_address, workers=4)
+    assert many[:2] == both(line, tmp_path, "one")[:2] and many[2].blocks > 2 and most[0] == 1
+    while module._kept:
+        module._kept.popitem()[1].worker.close()
+
+
+def test_a_cluster_s_worker_keeps_a_job_that_is_in_use_and_closes_one_that_is_idle(tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="dask.distributed is not installed")
+    from aafast.survey import cluster as module
+
+    closed = []
+    fake = type("W", (), {"__init__": lambda self, context: setattr(self, "folder", context.folder),
+                          "close": lambda self: closed.append(self.folder.name)})  # fmt: skip
+    monkeypatch.setattr(module, "Worker", fake)
+    monkeypatch.setattr(module, "_kept", {})
+    jobs = {}
+    for name in "abc":
+        (tmp_path / name).mkdir()
+        jobs[name] = type("C", (), {"folder": tmp_path / name})
+    with module._lent(jobs["a"]) as first, module._lent(jobs["b"]):
+        with module._lent(jobs["a"]) as again:
+            assert again is first and closed == []
+    with module._lent(jobs["c"]):
+        assert sorted(closed) == ["a", "b"]
+        asyncio.run(module.release(str(tmp_path / "c")))
+        assert "c" not in closed
+    asyncio.run(module.release(str(tmp_path / "c")))
+    assert closed[-1] == "c" and not module._kept
 
 
 def test_sizes_of_memory():
