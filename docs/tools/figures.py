@@ -76,14 +76,16 @@ def sections() -> Figure:
 
 def levels() -> Figure:
     """PSNR of the shipped model and of classical methods as the nominal wavelet gets worse."""
-    found = {(r["mismatch"], r["method"], r.get("wavelet", "-")): r["psnr"] for r in rows("deconv-model.jsonl")}
-    methods = {"FISTA": PLAIN, "Wiener": TOLD, "adaptive-lu, as shipped": OURS}
+    kept = [r for r in rows("evaluation-shipped.jsonl") if r["task"] == "deconv" and r["variant"] in ("-", "as-saved")]
+    found = {(r["mismatch"], r["label"], r["told"]): r["psnr"]["mean"] for r in kept}
+    methods = {"fista": PLAIN, "wiener": TOLD, "shipped deconv": OURS}
+    names = {"fista": "FISTA", "wiener": "Wiener", "shipped deconv": "aafast"}
     figure = Figure(figsize=(7.2, 2.6), layout="constrained")
     axes = figure.subplots()
     for index, (method, colour) in enumerate(methods.items()):
         bars = [found[level, method, "nominal"] - found[level, "data", "-"] for level in LEVELS]
         places = np.arange(len(LEVELS)) + (index - 1) * 0.26
-        drawn = axes.bar(places, bars, 0.26, color=colour, label=method.replace("adaptive-lu, as shipped", "aafast"))
+        drawn = axes.bar(places, bars, 0.26, color=colour, label=names[method])
         axes.bar_label(drawn, fmt="%.2f", fontsize=7, padding=1)
     axes.axhline(0, color=TRUE, linewidth=0.8)
     axes.set_xticks(range(len(LEVELS)), list(LEVELS.values()))
@@ -118,7 +120,7 @@ def rows(name: str) -> list[dict[str, Any]]:
 FIGURES: dict[str, tuple[Callable[[], Figure], tuple[Path, ...]]] = {
     "wavelets": (wavelets, ()),
     "sections": (sections, (WEIGHTS / "model.safetensors", WEIGHTS / "card.json")),
-    "levels": (levels, (RESULTS / "deconv-model.jsonl",)),
+    "levels": (levels, (RESULTS / "evaluation-shipped.jsonl",)),
     "evaluations": (evaluations, (RESULTS / "fixed-point.jsonl",)),
 }
 
