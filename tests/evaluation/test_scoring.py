@@ -124,3 +124,16 @@ def test_the_command_writes_the_rows(models, tmp_path, capsys):
     assert "direct, as-saved (seed 1), told -: PSNR" in text and text.count("\n") == 2
     assert [row["label"] for row in read(out)] == ["direct", "data"]
     assert all(row["shape"] == [1, 128, 50] and not complaints(row) for row in read(out))
+
+
+@pytest.mark.parametrize("task, calibration, shape", [("deblur", "width", (20, 18)), ("defog", "haze", (16, 24))])
+def test_a_calibrated_operator_is_measured(build, task, calibration, shape):
+    model = build(task, "adaptive-lu", calibration=calibration)
+    with torch.no_grad():
+        model.calibration.numbers[-1].bias.fill_(0.2)
+    options = {"mismatch": ("out",), "shape": shape, "pairs": 2}
+    rows = list(evaluate([model], variants=("as-saved", "no-calibration"), **options))
+    found, plain = by(rows, variant="as-saved"), by(rows, variant="no-calibration")
+    told, ours = (found["per_pair"][f"{which}_operator"] for which in ("told", "estimated"))
+    assert all(a != pytest.approx(b) for a, b in zip(told, ours, strict=True))
+    assert "estimated" not in plain["operator"] and plain["per_pair"]["told_operator"] == told
