@@ -6,7 +6,7 @@ import sys
 import warnings
 
 import pytest
-from markdown import blocks, read
+from documents import blocks, read
 
 from aafast.bench import libraries
 
