@@ -9,6 +9,8 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from .ledger import Ledger
 
 _SUFFIX, _OLD = ".aafast-job", ".aafast-old"
 _VERSION = 2  # of the folder's layout
+_kept: ContextVar[bool] = ContextVar("kept when finished", default=False)
 
 
 class Job:
@@ -63,11 +66,34 @@ class Job:
             os.close(self._lock)
             self._lock = None
 
+    def finish(self) -> None:
+        """The output has its name: remove the folder, unless more is to come of the output (`kept_when_finished`)."""
+        if _kept.get():
+            self.close()
+        else:
+            self.remove()
+
     def remove(self) -> None:
         """Unlock and remove the folder."""
         self.ledger.close()
         _throw_away(self.folder)
         self.close()
+
+
+def remove_finished(output: Path) -> None:
+    """Remove the job of an output that `kept_when_finished` let stay."""
+    _throw_away(job_folder(output))
+
+
+@contextlib.contextmanager
+def kept_when_finished(kept: bool) -> Iterator[None]:
+    """Let jobs that finish meanwhile stay, so that the same run finds everything done: for who works on from its output
+    and may be killed at that."""
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
 
 
 def open_job(output: Path, begun_with: dict[str, str], restart: bool = False) -> Job:

@@ -127,7 +127,7 @@ def run(
                     pictures = survey_pictures(task.assemble(job), source.geometry)
                     write_page(page, survey_report(outcome, source.text, *shown, pictures))
             outcome.seconds = clock.seconds()
-            job.remove()
+            job.finish()
     return outcome
 
 

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FileError, describe
+from .job import kept_when_finished, remove_finished
 from .mdio import check_new, is_mdio, mdio_to_segy, segy_to_mdio
+
+_RESULT = "result-"
 
 
 def through_segy(run: Callable) -> Callable:
@@ -32,15 +35,19 @@ def through_segy(run: Callable) -> Callable:
         with _folder(output) as folder:
             source, notes = input, []
             if is_mdio(input):
-                source = folder / f"{_stem(input)}.sgy"
+                source = folder / f"input-{_stem(input)}.sgy"
                 notes = mdio_to_segy(input, source)
                 os.utime(source, ns=(0, 0))  # what tells one input from another is its content
-            staged = {target: folder / f"{k}-{_stem(target)}.sgy" for k, target in enumerate(targets)}
+            staged = {target: folder / f"{_RESULT}{k}-{_stem(target)}.sgy" for k, target in enumerate(targets)}
             if misfit is not None:
                 options["misfit"] = staged.get(misfit, misfit)
-            outcome = run(source, staged.get(output, output), *arguments, **options)
+            real = staged.get(output, output)
+            with kept_when_finished(bool(staged)):  # until what it made is the stores that were asked for
+                outcome = run(source, real, *arguments, **options)
             for target, path in staged.items():
                 segy_to_mdio(path, target)
+            if staged:
+                remove_finished(Path(os.path.realpath(real)))
             shutil.rmtree(folder)
         final: Any = outcome.output if output not in staged else output  # a URL is no Path
         return replace(outcome, output=final, warnings=[*outcome.warnings, *notes])
@@ -50,7 +57,8 @@ def through_segy(run: Callable) -> Callable:
 
 @contextmanager
 def _folder(output: str | Path) -> Iterator[Path]:
-    """Where the SEG-Y files lie: beside a local output, else in the current folder. It stays while a job is in it."""
+    """Where the SEG-Y files lie: beside a local output, else in the current folder. It stays while a job or a result is
+    in it."""
     place = Path.cwd() / _stem(output) if "://" in str(output) else Path(os.path.realpath(output))
     folder = place.with_name(f"{place.name}.aafast-store")
     try:
@@ -61,7 +69,7 @@ def _folder(output: str | Path) -> Iterator[Path]:
     try:
         yield folder
     except BaseException:
-        if not any(path.suffix == ".aafast-job" for path in folder.iterdir()):
+        if not any(path.name.startswith(_RESULT) for path in folder.iterdir()):  # a job is called by its result, too
             shutil.rmtree(folder, ignore_errors=True)
         raise
 

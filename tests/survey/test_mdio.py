@@ -124,23 +124,27 @@ def test_what_stops_half_way_leaves_nothing_and_is_not_taken_for_whole(tmp_path,
 
 
 SLOWLY = """
-import sys, time
+import sys
 from aafast.survey import mdio
 write = mdio._write_tile
-def slow(*arguments):
+def waiting(*arguments):
     print("tile", flush=True)
-    time.sleep(0.3)
+    sys.stdin.readline()
     return write(*arguments)
-mdio._write_tile = slow
+mdio._write_tile = waiting
 mdio.segy_to_mdio(*sys.argv[1:])
 """
 
 
 def start_slowly(path, target):
+    """A conversion in a process of its own, that waits for a line in the middle of it."""
     root = str(Path(mdio.__file__).resolve().parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, "-c", SLOWLY, path, target], stdout=subprocess.PIPE, env=environment)
-    assert process.stdout.readline() == b"tile\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOWLY, path, target], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=environment,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"tile\n", process.communicate()
     return process
 
 
@@ -154,15 +158,15 @@ def test_what_a_killed_conversion_left_is_removed_by_the_next_and_what_another_m
     (hidden,) = tmp_path.glob(".b.mdio.*.part")
     assert (hidden / "zarr.json").exists()
     killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL and hidden.exists() and not target.exists()
-    killed.stdout.close()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL and hidden.exists() and not target.exists()
     other = start_slowly(path, target)  # it is at work: its folder has an owner, and the first one's has none
     (left,) = tmp_path.glob(".b.mdio.*.part")
     assert left != hidden
     segy_to_mdio(path, tmp_path / "c.mdio")  # another name: nothing of this one's business
     assert left.exists()
-    assert other.wait() == 0
-    other.stdout.close()
+    _, errors = other.communicate(b"\n")
+    assert other.returncode == 0, errors
     assert names_in(tmp_path) == ["a.sgy", "b.mdio", "c.mdio"]
     mdio_to_segy(target, tmp_path / "back.sgy")
     assert (tmp_path / "back.sgy").read_bytes() == path.read_bytes()
@@ -172,8 +176,8 @@ def test_two_conversions_to_one_name_do_not_take_each_other_s_folder(tmp_path):
     path = write_segy(tmp_path / "a.sgy", np.ones((20, 30)))
     other = start_slowly(path, tmp_path / "b.mdio")
     segy_to_mdio(path, tmp_path / "b.mdio")
-    assert other.wait() != 0 and names_in(tmp_path) == ["a.sgy", "b.mdio"]
-    other.stdout.close()
+    _, errors = other.communicate(b"\n")
+    assert other.returncode != 0 and b"b.mdio" in errors and names_in(tmp_path) == ["a.sgy", "b.mdio"]
 
 
 def test_names_that_cannot_be_used(tmp_path, monkeypatch):
@@ -246,6 +250,40 @@ def test_a_run_from_store_to_store_gives_what_one_of_segy_gives(surveys, tmp_pat
     for name, bytes_ in (("b", expected), ("m", (tmp_path / "misfit.sgy").read_bytes())):
         mdio_to_segy(tmp_path / f"{name}.mdio", tmp_path / "back.sgy")
         assert (tmp_path / "back.sgy").read_bytes() == bytes_
+
+
+@pytest.mark.parametrize("output, misfit", [("b.mdio", None), ("b.sgy", "m.mdio")])
+def test_killed_while_its_result_becomes_a_store_a_run_solves_nothing_again(
+    surveys, tmp_path, monkeypatch, output, misfit
+):
+    from aafast.survey import stores
+
+    _, store, expected = surveys
+    options = {} if misfit is None else {"misfit": tmp_path / misfit}
+    convert, calls = stores.segy_to_mdio, []
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    def counted(y, A0):
+        calls.append(len(y))
+        return wiener(y, A0)
+
+    monkeypatch.setattr(stores, "segy_to_mdio", killed)
+    with pytest.raises(KeyboardInterrupt):
+        quick(store, tmp_path / output, solve=counted, **options)
+    monkeypatch.setattr(stores, "segy_to_mdio", convert)
+    assert calls
+    calls.clear()
+    result = quick(store, tmp_path / output, solve=counted, **options)
+    assert not calls and result.resumed == result.blocks and not list(tmp_path.glob("*aafast*"))
+    assert result.output == tmp_path / output
+    if output.endswith(".mdio"):
+        mdio_to_segy(tmp_path / output, tmp_path / "back.sgy")
+    else:
+        assert (tmp_path / "m.mdio").is_dir()
+        (tmp_path / output).rename(tmp_path / "back.sgy")
+    assert (tmp_path / "back.sgy").read_bytes() == expected
 
 
 def test_a_run_from_segy_to_a_url_and_back(surveys, tmp_path, monkeypatch):
