@@ -24,9 +24,11 @@ _PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 
 
 def shipped() -> dict[str, Path]:
-    """The models inside the package, by name."""
+    """The models inside the package by name, TASK-METHOD; a task's own name is its best one."""
     root = Path(str(resources.files("aafast"))) / "weights"
-    return {p.name: p for p in sorted(root.iterdir()) if (p / CARD).is_file()} if root.is_dir() else {}
+    found = {p.name: p for p in sorted(root.iterdir()) if (p / CARD).is_file()} if root.is_dir() else {}
+    best = {task: found.get(f"{task}-{module.BEST}") for task, module in TASKS.items()}
+    return {**{task: folder for task, folder in best.items() if folder is not None}, **found}
 
 
 def save(model: Model, folder: str | os.PathLike[str], **card: Any) -> Path:

@@ -18,6 +18,8 @@ RESIDUAL = "wavelet"
 ETA = {"robust-lu": 0.01, "adaptive-lu": 0.01, "adaptive-deq": -1.0}
 PENALTIES = {"adaptive-lu": {"gamma": 0.01, "lam": 0.1}, "adaptive-deq": {"gamma": 0.01, "lam": 0.01}}
 DEQ: dict[str, Any] = {"offset": "subtract"}
+# The method of the shipped model that goes by the task's name.
+BEST = "adaptive-lu"
 FIXED_POINT: dict[str, Any] = {}
 
 SHAPE = (128, 50)
