@@ -25,9 +25,6 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("aafast tables bench/results --out tables", "every table and figure whose rows are committed"),
         ("aafast tables rows.jsonl --out tables", "those of one evaluation; what lacks its rows is said"),
     ),
-    "tables": (
-        ("aafast tables bench/results --out tables", "every table and figure whose rows are there"),
-    ),
     "convert": (
         ("aafast convert line.sgy line.mdio", "SEG-Y to an MDIO store"),
         ("aafast convert line.mdio back.sgy", "and back, byte for byte"),

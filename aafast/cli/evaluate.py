@@ -21,7 +21,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument(
         "models", nargs="+", metavar="MODEL",
-        help="shipped name, model folder, or a classical method: data, wiener, fista, tikhonov, dark-channel, inversion",
+        help="shipped name, model folder, or a classical method: data, wiener, fista, tikhonov, dark-channel, "
+        "inversion",
     )  # fmt: skip
     parser.add_argument("--task", choices=("deblur", "deconv", "defog"), help="of the pairs (default: the models')")
     parser.add_argument(
