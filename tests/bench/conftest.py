@@ -1,8 +1,28 @@
 """Rows of a solve suite without running one."""
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.csrc.conftest import emulated, use_device  # noqa: F401 (fixtures)
+
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = {"report": "", "fixed_point": "fixed-point.jsonl", "anderson": "anderson.jsonl"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def results_of_this_tree():
+    """The documents and results beside these tests, also where the package is installed elsewhere, without them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, file in RESULTS.items():
+            module = sys.modules.get(f"aafast.bench.{name}")
+            if module is not None:
+                patch.setattr(module, "RESULTS", ROOT / "bench" / "results" / file)
+        if "aafast.bench.report" in sys.modules:
+            patch.setattr("aafast.bench.report.ROOT", ROOT)
+        yield
 
 
 def solve_row(**change):

@@ -13,13 +13,6 @@ from aafast.errors import InputError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(autouse=True)
-def of_this_tree(monkeypatch):
-    """The documents and results beside these tests, also where the package is installed elsewhere, without them."""
-    monkeypatch.setattr(report, "ROOT", ROOT)
-    monkeypatch.setattr(report, "RESULTS", ROOT / "bench" / "results")
-
-
 @pytest.mark.parametrize("document", list(report.TABLES))
 def test_the_documents_tables_come_from_the_results(document):
     text = (ROOT / document).read_text(encoding="utf-8")
