@@ -7,7 +7,6 @@ import pytest
 
 from tests.csrc.conftest import emulated, use_device  # noqa: F401 (fixtures)
 
-
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = {"report": "", "fixed_point": "fixed-point.jsonl", "anderson": "anderson.jsonl"}
 
