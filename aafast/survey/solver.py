@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +35,10 @@ class SolverSpec:
         from ..tasks import load
 
         where = None if self.device is None else check_device(self.device)
-        return functools.partial(reconstruct, model=load(self.model, task="deconv"), device=where)
+        model = load(self.model, task="deconv")
+        # A wavelet of its own for every patch would show as stripes: the survey's wavelet holds for all of them.
+        model.config = replace(model.config, calibration="none")
+        return functools.partial(reconstruct, model=model, device=where)
 
     def facts(self) -> dict[str, str]:
         """What tells one solver from another: a digest of its files, its kind of device."""
