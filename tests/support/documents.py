@@ -64,8 +64,8 @@ def commands(text: str) -> Iterator[tuple[int, str]]:
 
 
 def spans(text: str) -> Iterator[str]:
-    """Code in the running text, between single backticks, that starts with `aafast`."""
-    prose = _PIECE.sub("", text)
+    """Code in the running text, between single backticks, that starts with `aafast`; no item that quotes a message."""
+    prose = re.sub(r"^- `[^`]+`:", "", _PIECE.sub("", text), flags=re.MULTILINE)
     for found in re.findall(r"(?<!`)`(aafast [^`]+)`(?!`)", prose):
         yield " ".join(found.split())
 
