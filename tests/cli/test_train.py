@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -39,6 +40,18 @@ def test_a_command_trains_and_the_same_command_goes_on(task, tiny, tmp_path, cap
     assert main([*words, "--steps", "4"]) == 2 and "steps differ" in capsys.readouterr().err
     assert main([*words, "--steps", "4", "--restart"]) == 0
     assert [row["step"] for row in read_curve(tmp_path / "out")] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("task", ["deconv", "deblur", "defog"])
+def test_twenty_steps_of_the_command_in_the_readme_lower_the_loss(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    line = next(line for line in text.splitlines() if line.startswith("aafast train "))
+    words = shlex.split(line, comments=True)[1:]
+    words[1] = task
+    assert main([*words, "--steps", "20", "--batch", "2"]) == 0
+    before, *_, after = read_curve(words[words.index("--out") + 1])
+    assert after["valid_loss"] < before["valid_loss"]
 
 
 def test_every_option_reaches_the_plan(monkeypatch, tiny, tmp_path):
