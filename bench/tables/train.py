@@ -15,7 +15,7 @@ from aafast.tasks import TASKS
 from aafast.training import preset
 
 CALIBRATION = {"deconv": (1500, "128x40"), "deblur": (1200, "48x48"), "defog": (2500, "64x64")}
-EQUILIBRIUM_STEPS = 800
+EQUILIBRIUM_STEPS = 400
 
 
 def command(folder: Path, task: str, method: str, *options: str) -> list[str]:
