@@ -59,8 +59,12 @@ def test_the_ledger_says_who_solves_a_block(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Ledger, "add", noted)
         run(path, out, wavelet=f"ricker:{QUICK.frequency:g}", model="identity", progress=False)
+        begun = [record for record in seen if "begun" in record]
+        assert begun and all(record["by"] == os.getpid() for record in begun)
+        seen.clear()
+        run(path, out, wavelet=f"ricker:{QUICK.frequency:g}", model="identity", progress=False, workers=2)
     begun = [record for record in seen if "begun" in record]
-    assert begun and all(record["by"] == os.getpid() for record in begun)
+    assert len({record["by"] for record in begun} - {os.getpid()}) == 2
     assert solved_again(seen, set()) == (0, [])
 
 
