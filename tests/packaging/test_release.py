@@ -56,6 +56,16 @@ def test_the_citation_names_paper_and_package():
     assert paper["year"] == 2024 and paper["type"] == "article"
 
 
+def test_hooks_run_the_tools_of_the_environment():
+    yaml = pytest.importorskip("yaml")
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert repository["repo"] == "local" and [hook["id"] for hook in repository["hooks"]] == ["ruff", "mypy"]
+    for hook in repository["hooks"]:
+        assert hook["language"] == "system" and f"$(BIN)/{hook['entry'].split()[0]}" in makefile
+        assert re.compile(hook.get("files", "")).search("aafast/cli/run.py")
+
+
 def test_every_extra_that_a_message_names_exists():
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     table = text.split("[project.optional-dependencies]")[1].split("\n[")[0]
