@@ -26,7 +26,7 @@ ETA = {"robust-lu": -1.0, "adaptive-lu": -5.0, "adaptive-deq": -1.0}
 PENALTIES = {"adaptive-lu": {"gamma": 1e-4, "lam": 0.1}, "adaptive-deq": {"gamma": 0.0, "lam": 0.01}}
 DEQ: dict[str, Any] = {"offset": "subtract"}
 # The method of the shipped model that goes by the task's name.
-BEST = "adaptive-deq"
+BEST = "adaptive-lu"
 FIXED_POINT: dict[str, Any] = {"name": "picard", "max_iter": 30}
 
 SHAPE = (128, 256)

@@ -15,7 +15,7 @@ from aafast.evaluation.classical import CLASSICAL
 from aafast.evaluation.contestants import Entry
 from aafast.evaluation.rows import read, write
 from aafast.evaluation.variants import AS_SAVED, variant
-from aafast.tasks import shipped
+from aafast.tasks import TASKS, shipped
 
 OUT = Path(__file__).resolve().parents[1] / "results" / "evaluation-shipped.jsonl"
 LEVELS = ("none", "in", "out", "beyond")
@@ -41,11 +41,11 @@ def others(entry: Entry) -> list[Entry]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="shipped models (default: all)")
+    parser.add_argument("names", nargs="*", help="shipped models (default: the best of each task)")
     parser.add_argument("--pairs", type=int, default=64)
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
-    names = arguments.names or list(shipped())
+    names = arguments.names or [name for name in shipped() if name in TASKS]
     entries = [Entry.of(name) for name in names]
     tasks = {entry.model.config.task for entry in entries}
     before = read(arguments.out) if arguments.out.is_file() else []

@@ -4,6 +4,7 @@ import errno
 import json
 import pickle
 import zipfile
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 import aafast
 from aafast.config import InnerSolver
 from aafast.errors import BackendError, CheckpointError, FileError, InputError
-from aafast.tasks import build, load, save, settings, shipped
+from aafast.tasks import SHAPES, TASKS, build, draw_pairs, load, save, settings, shipped
 
 SMALL = {"channels": 8, "residual_channels": 8, "depth": 3}
 
@@ -179,13 +180,30 @@ def test_an_unknown_name_lists_the_shipped_models():
 
 
 def test_the_shipped_models_load_and_say_how_they_were_made():
-    assert "deconv" in shipped()
+    methods = ("direct", "robust-lu", "adaptive-lu", "adaptive-deq")
+    assert set(shipped()) == {*TASKS, *(f"{task}-{method}" for task in TASKS for method in methods)}
+    for task in TASKS:
+        assert load(task).config.task == task and load(task).config.method.startswith("adaptive")
     for name, folder in shipped().items():
         model = load(name)
         card = json.loads((folder / "card.json").read_text())
         assert card["command"] and card["data"] and card["scores"]
         assert sum(f.stat().st_size for f in folder.iterdir()) < 3e6
         assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_shipped_models_earn_their_place_out_of_distribution(task):
+    """Nearer to the truth than the data, and nearer than the same weights without their calibration."""
+    pairs = draw_pairs(task, 6, SHAPES[task] if task == "deconv" else (64, 64), seed=8, mismatch="beyond", split="test")
+    model = load(f"{task}-adaptive-lu")
+
+    def error(x):
+        return float((x - pairs.x).square().mean())
+
+    calibrated = error(model(pairs.y, pairs.nominal).x)
+    model.config = replace(model.config, calibration="none")
+    assert calibrated < error(model(pairs.y, pairs.nominal).x) and calibrated < error(pairs.y)
 
 
 def test_reconstruct_is_the_front_door():
