@@ -193,6 +193,7 @@ def test_the_shipped_models_load_and_say_how_they_were_made():
 
 
 @pytest.mark.parametrize("task", TASKS)
+@torch.no_grad()
 def test_the_shipped_models_earn_their_place_out_of_distribution(task):
     """Nearer to the truth than the data, and nearer than the same weights without their calibration."""
     pairs = draw_pairs(task, 6, SHAPES[task] if task == "deconv" else (64, 64), seed=8, mismatch="beyond", split="test")
