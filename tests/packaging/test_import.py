@@ -11,6 +11,8 @@ OPTIONAL = [
     "segyio",
     "matplotlib",
     "pylops",
+    "torchdeq",
+    "deepinv",
     "triton",
     "tqdm",
     "safetensors",
