@@ -141,7 +141,6 @@ def check_store(store: Path, folder: Path, options: dict[str, Any]) -> tuple[str
     from aafast.errors import AafastError
     from aafast.survey import run
     from aafast.survey.compare import compare_surveys
-    from aafast.survey.layout import TRACE, inspect
     from aafast.survey.mdio import mdio_to_segy
 
     target, plain = folder / "out.sgy", folder / "plain.sgy"
@@ -152,18 +151,29 @@ def check_store(store: Path, folder: Path, options: dict[str, Any]) -> tuple[str
             return "wrong", f"vague: {error}"
     except Exception as error:
         return "wrong", f"comparison: {type(error).__name__}: {error}"
-    try:
+    def convert() -> None:
         run(store, target, skip_bad=True, progress=False, restart=True, **options)
         mdio_to_segy(store, plain)
+
+    return judged(convert, plain, target)
+
+
+def judged(work: Callable[[], None], source: Path, target: Path) -> tuple[str, str]:
+    """What came of a run: an error that says what was expected, or an output with the trace headers of its input."""
+    from aafast.errors import AafastError
+    from aafast.survey.layout import TRACE, inspect
+
+    try:
+        work()
     except AafastError as error:
         if target.exists():
             return "wrong", f"an output in spite of {error}"
         return ("error", type(error).__name__) if "expected" in str(error) else ("wrong", f"vague: {error}")
     except Exception as error:
         return "wrong", f"{type(error).__name__}: {error}"
-    before, after = (np.frombuffer(p.read_bytes(), np.uint8) for p in (plain, target))
+    before, after = (np.frombuffer(p.read_bytes(), np.uint8) for p in (source, target))
     if before.size != after.size:
         return "wrong", f"{after.size} bytes of {before.size}"
-    layout = inspect(plain)
+    layout = inspect(source)
     rows = [a[layout.data:before.size - layout.tail].reshape(layout.traces, -1) for a in (before, after)]
     return ("valid", "") if np.array_equal(rows[0][:, :TRACE], rows[1][:, :TRACE]) else ("wrong", "trace headers")

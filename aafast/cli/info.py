@@ -37,6 +37,7 @@ def gather() -> dict:
 
     from .. import __version__
     from ..engine import engines
+    from ..evaluation.rows import processor
     from ..ops import backends
     from ..ops._native import load
 
@@ -48,7 +49,7 @@ def gather() -> dict:
             versions[name] = None
     module, _ = load()
     vectors = "" if module is None else f"; vectors {module.selected_isa()} of {', '.join(module.isa_names())}"
-    devices = [{"device": "cpu", "name": _processor(), "detail": f"{torch.get_num_threads()} threads of "
+    devices = [{"device": "cpu", "name": processor(), "detail": f"{torch.get_num_threads()} threads of "
                 f"{os.cpu_count()} cores{vectors}"}]
     for k in range(torch.cuda.device_count()):
         p = torch.cuda.get_device_properties(k)
@@ -56,15 +57,6 @@ def gather() -> dict:
                         "detail": f"sm_{p.major}{p.minor}, {p.total_memory / 2**30:.0f} GiB"})
     rows = [row._asdict() for row in [*engines(), *backends()]]
     return {"versions": versions, "platform": platform.platform(), "devices": devices, "backends": rows}
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as handle:
-            names = [line.split(":", 1)[1].strip() for line in handle if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _text(facts: dict) -> str:

@@ -153,7 +153,7 @@ def write(path: Path, rows: Iterable[Row]) -> None:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; its folder is made. Raises FileError."""
-    from ..survey.files import AtomicFile
+    from ..tasks import checkpoint
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -161,6 +161,4 @@ def write_whole(path: Path, data: bytes) -> None:
         raise FileError(
             describe(f"folder {path.parent}", error.strerror, "a folder that can be made", "Choose another place")
         ) from error
-    with AtomicFile(path, what="results") as target:
-        target.temporary.write_bytes(data)
-        target.commit()
+    checkpoint.write_whole(path, data, what="results")

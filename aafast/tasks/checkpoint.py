@@ -39,11 +39,12 @@ def save(model: Model, folder: str | os.PathLike[str], **card: Any) -> Path:
     blob = require("safetensors.torch", extra="all").save(tensors)
     text = json.dumps({"format": FORMAT, "config": model.config.to_dict(), **card}, indent=2, sort_keys=True)
     for name, data in ((WEIGHTS, blob), (CARD, (text + "\n").encode())):
-        _write_whole(target / name, data)
+        write_whole(target / name, data)
     return target
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, what: str = "model file") -> None:
+    """Write a file whole or not at all, under a hidden name at first; FileError, of `what`, where that fails."""
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -55,7 +56,7 @@ def _write_whole(path: Path, data: bytes) -> None:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise FileError(
-            describe(f"model file {path}", error.strerror, "room for it in a folder that can be written", "Free space")
+            describe(f"{what} {path}", error.strerror, "room for it in a folder that can be written", "Free space")
         ) from error
 
 

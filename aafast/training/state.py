@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..adaptive import Model
 from ..errors import CheckpointError, describe, require
-from ..tasks.checkpoint import _write_whole
+from ..tasks.checkpoint import write_whole
 from .plan import TrainingPlan
 
 STATE = "training.safetensors"
@@ -39,7 +39,8 @@ class State:
         """Take the place of the state in `folder`; FileError where it cannot be written."""
         facts = {"step": str(self.step), "seconds": repr(self.seconds), "plan": json.dumps(plan.to_dict())}
         tensors = {name: value.detach().cpu().contiguous() for name, value in self.tensors.items()}
-        _write_whole(folder / STATE, require("safetensors.torch", extra="all").save(tensors, metadata=facts))
+        blob = require("safetensors.torch", extra="all").save(tensors, metadata=facts)
+        write_whole(folder / STATE, blob, what="training state")
 
 
 def read_state(folder: Path, plan: TrainingPlan) -> State | None:

@@ -16,7 +16,7 @@ from ..errors import AafastError, describe
 from ..nets.spectral_norm import refresh
 from ..solvers import Status
 from ..tasks import TaskBatch, build_from, make_folder, save
-from ..tasks.checkpoint import _write_whole
+from ..tasks.checkpoint import write_whole
 from .batches import batches, held_out
 from .card import PLAN, origin
 from .curves import Curve
@@ -94,7 +94,7 @@ class Trainer:
         self.processes.wait()  # until every process has read the state, none may write the next
         curve = None
         if first:
-            _write_whole(self.out / PLAN, (json.dumps(plan.to_dict(), indent=2) + "\n").encode())
+            write_whole(self.out / PLAN, (json.dumps(plan.to_dict(), indent=2) + "\n").encode(), what="training plan")
             curve = Curve(self.out, self.step, self.tensorboard)
             if self.step == 0:
                 curve.add({"step": 0, "seconds": 0.0, **self._validate()})
