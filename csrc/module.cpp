@@ -46,6 +46,17 @@ void bind_cpu(py::module_& m, const std::string& suffix) {
                               {at<T>(x), at<T>(gram_out), at<T>(alpha), at<T>(norms)});
         },
         Unlocked());
+  m.def(("anderson_step_cpu_" + suffix).c_str(),
+        [](Address x, Address image, i64 batch, int slots, i64 length, int newest, int count, double ridge,
+           double beta, bool relative, bool adapted, double restart2, double drop2, i64 evaluations, int threads,
+           Address X, Address F, Address gram, Address mean, Address damping, Address least, Address point,
+           Address norms) {
+          anderson_step_cpu<T>(at<const T>(x), at<const T>(image), {batch, slots, length, newest, count},
+                               {{ridge, beta, relative}, adapted, restart2, drop2}, evaluations, threads,
+                               {at<T>(X), at<T>(F), at<T>(gram), at<T>(mean), at<T>(damping), at<T>(least)},
+                               at<T>(point), at<T>(norms));
+        },
+        Unlocked());
 }
 
 #if AAFAST_WITH_CUDA

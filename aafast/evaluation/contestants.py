@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -18,10 +17,11 @@ from ..errors import InputError, describe
 from ..physics import ForwardModel, WaveletConvolution
 from ..solvers import Solution
 from ..tasks import load
-from ..tasks.checkpoint import CARD, WEIGHTS, shipped
+from ..tasks.checkpoint import WEIGHTS, read_card, shipped
 from .classical import CLASSICAL, Classical
 from .variants import AS_SAVED
 
+DIGITS = 12
 _SEED = re.compile(r"seed-(\d+)")
 
 
@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
 
 def digest(folder: Path) -> str:
     """What tells a model's weights from others: the first 12 hexadecimal digits of the SHA-256 of their file."""
-    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12]
+    return hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Entry:
     """A model of an evaluation and its origin.
 
     label: what its rows are called by. training_seed: None where it is not known. weights: `digest` of its folder,
-    "-" for a model that was handed over in memory. variant: what its rows are called by beside the label, where the
+    "-" for a model that was handed over in memory. init: that of the weights its training went on from, "-" for none.
+    variant: what its rows are called by beside the label, where the
     settings of the model were changed.
     """
 
@@ -56,6 +57,7 @@ class Entry:
     training_seed: int | None = None
     weights: str = "-"
     variant: str = AS_SAVED
+    init: str = "-"
 
     @classmethod
     def of(cls, given: str | Path | Model | Entry, device: str = "cpu") -> Entry:
@@ -72,13 +74,16 @@ class Entry:
         folder = shipped().get(str(given), Path(given))
         folder = folder.parent if folder.suffix == ".safetensors" else folder
         weights = digest(folder)
+        card = read_card(folder)
+        start = card.get("init")
+        init = start["sha256"][:DIGITS] if isinstance(start, dict) else "-"
         found = _SEED.fullmatch(folder.absolute().name)
         if found:
-            return cls(folder.absolute().parent.name, model, int(found[1]), weights)
-        plan = json.loads((folder / CARD).read_text(encoding="utf-8")).get("plan")
+            return cls(folder.absolute().parent.name, model, int(found[1]), weights, init=init)
+        plan = card.get("plan")
         seed = plan.get("seed") if isinstance(plan, dict) else None
         label = f"shipped {given}" if str(given) in shipped() else model.config.method
-        return cls(label, model, seed if isinstance(seed, int) else None, weights)
+        return cls(label, model, seed if isinstance(seed, int) else None, weights, init=init)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +98,14 @@ class Contestant:
     variant: str = "-"
     training_seed: int | None = None
     weights: str = "-"
+    init: str = "-"
     takes_operator: bool = True
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
         """Its fields of a row."""
-        return {name: getattr(self, name) for name in ("label", "method", "variant", "training_seed", "weights")}
+        names = ("label", "method", "variant", "training_seed", "weights", "init")
+        return {name: getattr(self, name) for name in names}
 
     def solve(self, y: Tensor, A0: ForwardModel) -> Estimate:
         """x from y with the forward model that is told."""

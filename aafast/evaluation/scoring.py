@@ -138,6 +138,7 @@ def contestant_of(entry: Entry, name: str) -> ModelContestant:
         variant=entry.variant if name == AS_SAVED else name,
         training_seed=entry.training_seed,
         weights=entry.weights,
+        init=entry.init,
         takes_operator=method != "direct",
         model=model,
     )

@@ -81,9 +81,12 @@ def difference(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Diff
     """a - b with its standard error, for pairs and for training seeds.
 
     `error^2 = sd_pairs(d)^2 / N + sd_seeds(a)^2 / S_a + sd_seeds(b)^2 / S_b`: d is the difference of the two methods'
-    means over seeds on each of the N pairs, so what both find easy or hard cancels; the seeds of two methods have
-    nothing in common. A method of one seed adds no spread of its own, and of one pair none either: say so beside it.
+    means over seeds on each of the N pairs, so what both find easy or hard cancels. Where, seed by seed, the trainings
+    went on from the same weights, what those weights are worth cancels too, and the error is that of `paired`. A method
+    of one seed adds no spread of its own, and of one pair none either: say so beside it.
     """
+    if one_start(a, b):
+        return _paired_by_seed(a, b, figure)
     both = per_pair([*a, *b], figure)
     first, second = both[: len(a)], both[len(a) :]
     each = first.mean(0) - second.mean(0)
@@ -94,23 +97,42 @@ def difference(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Diff
     return Difference(float(each.mean()), math.sqrt(square), (len(first), len(second)))
 
 
-def same_weights(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Difference:
-    """a - b of two variants of the same trained models, told or changed otherwise: paired by seed as well.
+def one_start(a: Sequence[Row], b: Sequence[Row]) -> bool:
+    """Whether the trainings of two methods went on from the same weights, for every seed."""
+    ordered = [_by_seed(rows) for rows in (a, b)]
+    if [row["training_seed"] for row in ordered[0]] != [row["training_seed"] for row in ordered[1]]:
+        return False
+    return all(
+        "-" not in (one.get("init", "-"), other.get("init", "-")) and one["init"] == other["init"]
+        for one, other in zip(*ordered, strict=True)
+    )
 
-    `error^2 = sd_pairs(d)^2 / N + sd_seeds(d)^2 / S`, d averaged over seeds and over pairs. InputError where the two
-    are not of the same weights.
-    """
-    ordered = [sorted(rows, key=lambda row: (str(row["training_seed"]), row["weights"])) for rows in (a, b)]
-    weights = [[(row["training_seed"], row["weights"]) for row in rows] for rows in ordered]
-    if weights[0] != weights[1]:
-        raise InputError(describe("weights of two variants", f"{weights[0]} and {weights[1]}", "the same",
-                                  "Evaluate both variants of the same models"))  # fmt: skip
-    both = per_pair([*ordered[0], *ordered[1]], figure)
+
+def _by_seed(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (str(row["training_seed"]), row["weights"]))
+
+
+def _paired_by_seed(a: Sequence[Row], b: Sequence[Row], figure: str) -> Difference:
+    both = per_pair([*_by_seed(a), *_by_seed(b)], figure)
     return paired(both[: len(a)] - both[len(a) :])
 
 
+def same_weights(a: Sequence[Row], b: Sequence[Row], figure: str = "psnr") -> Difference:
+    """a - b of two variants of the same trained models, told or changed otherwise: paired by seed as well.
+
+    The error is that of `paired`. InputError where the two are not of the same weights.
+    """
+    weights = [[(row["training_seed"], row["weights"]) for row in _by_seed(rows)] for rows in (a, b)]
+    if weights[0] != weights[1]:
+        raise InputError(describe("weights of two variants", f"{weights[0]} and {weights[1]}", "the same",
+                                  "Evaluate both variants of the same models"))  # fmt: skip
+    return _paired_by_seed(a, b, figure)
+
+
 def paired(found: np.ndarray) -> Difference:
-    """The mean of differences by seed and pair [S, N], with the error of `same_weights`."""
+    """The mean of differences d by seed and pair [S, N]; `error^2 = sd_pairs(d)^2 / N + sd_seeds(d)^2 / S`, d averaged
+    over seeds and over pairs.
+    """
     square = found.mean(0).var(ddof=1) / found.shape[1] if found.shape[1] > 1 else 0.0
     if len(found) > 1:
         square += found.mean(1).var(ddof=1) / len(found)

@@ -46,6 +46,23 @@ def test_the_spread_of_the_seeds_is_part_of_the_error():
     assert found.sign == 0 and found.seeds == (3, 3)
 
 
+def test_trainings_from_the_same_weights_are_paired_by_seed():
+    """What a start is worth cancels where both methods had it, and only where both had it for every seed."""
+    same, starts = np.linspace(0, 1, 20), {1: -1.0, 2: 0.0, 3: 1.6}
+    a = [row(same + shift + 0.1 + 0.01 * s, s, init=f"weights {s}") for s, shift in reversed(starts.items())]
+    b = [row(same + shift, s, init=f"weights {s}") for s, shift in starts.items()]
+    found = difference(a, b)
+    assert found.mean == pytest.approx(0.12)
+    assert found.error == pytest.approx(0.01 / math.sqrt(3)) and found.sign == 1
+    for other in (
+        [row(same + shift, s, init="-") for s, shift in starts.items()],
+        [row(same + shift, s) for s, shift in starts.items()],  # of before this was noted
+        [row(same + shift, s, init=f"weights {s}" if s < 3 else "others") for s, shift in starts.items()],
+        b[:2],
+    ):
+        assert difference(a, other).sign == 0
+
+
 def test_the_error_is_that_of_repeated_experiments():
     """Many experiments of known spread: the estimated error is the deviation of the estimates, or a little more."""
     rng = np.random.default_rng(1)

@@ -40,6 +40,29 @@ template <class T>
 void anderson_mix_cpu(const MixInputs<T>& in, const MixShape& shape, const MixRule& rule, int threads,
                       const MixOutputs<T>& out);
 
+struct StepRule {
+  MixRule mix;              // its beta is not looked at where `adapted`
+  bool adapted;             // beta from what the last step did to the mixed residual
+  double restart2, drop2;   // the squares of restart and drop; 0: never
+};
+
+// The state of Anderson acceleration, changed in place.
+template <class T>
+struct StepMemory {
+  T* X;      // [B, m, N]
+  T* F;      // [B, m, N]
+  T* gram;   // [B, m, m]
+  T* mean;   // [B, N], the mixed residual; adapted only
+  T* beta;   // [B]; adapted only
+  T* least;  // [B], the least squared residual since the last restart; where restart2 > 0
+};
+
+// One whole proposal: enters x and its image as row `newest`, mixes, adapts the damping, lets points go.
+// x, image: [B, N]; evaluations: those made before this one; point: [B, N]; norms: [B, 2].
+template <class T>
+void anderson_step_cpu(const T* x, const T* image, const MixShape& shape, const StepRule& rule, i64 evaluations,
+                       int threads, const StepMemory<T>& memory, T* point, T* norms);
+
 // Doubles of scratch that anderson_mix_cuda needs.
 i64 anderson_mix_cuda_scratch(const MixShape& shape);
 
