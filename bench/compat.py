@@ -20,7 +20,7 @@ from torch import Tensor
 
 from aafast.bench.cases import METHODS, SEED, TASKS, Case, draw
 from aafast.bench.gates import SCORE_TOLERANCE, Gate
-from aafast.bench.rows import Row, complaints, facts, line, quantiles
+from aafast.bench.rows import Row, complaints, duration, facts, line, quantiles
 from aafast.reference import AdaptiveDEQ, RobustLU
 from aafast.reference.build import ETA, WEIGHTS
 from aafast.verify.weights import Reference
@@ -120,6 +120,24 @@ def score_gate(theirs: list[float], mine: list[float]) -> Gate:
     differences = [abs(a - b) for a, b in zip(theirs, mine, strict=True)]
     worst = max(differences, key=lambda value: math.inf if math.isnan(value) else value)
     return Gate("evaluation loop: PSNR difference, dB", worst, SCORE_TOLERANCE)
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        f"{rows[0]['device_name']}, {rows[0]['threads']} thread(s), torch {rows[0]['versions']['torch']}; medians of "
+        f"{rows[0]['rounds']} rounds.",
+        "",
+        "| script | batch | the names over the reference | aafast.compat.invprobs | times | PSNR differs by |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        size = "x".join(str(n) for n in [row["batch"], *row["shape"]])
+        lines.append(
+            f"| {row['task']}, {row['method']} | {size} | {duration(row['reference_s'])} "
+            f"| {duration(row['median_s'])} | {row['speedup']:.1f} | {row['gate']['value']:.0e} dB |"
+        )
+    return "\n".join(lines)
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Tables of docs/performance.md: the solves beside the floor of this machine, and memory as surveys grow."""
+"""Table of docs/performance.md: the solves beside the floor of this machine."""
 
 from __future__ import annotations
 
@@ -40,22 +40,4 @@ def floors(solves: Sequence[Row], ops: Sequence[Row]) -> str:
             f"| {row['task']}, {row['method']} | {flops:.0f} | {duration(at_peak)} | {duration(measured)} "
             f"| {at_peak / measured:.0%} |"
         )
-    return "\n".join(lines)
-
-
-def growth(trials: Sequence[Row]) -> str:
-    """Seconds and peak memory of one process as a survey grows, from the last such trial."""
-    last = [row for row in trials if row.get("trial") == "linear"][-1]
-    lines = [
-        "`aafast run --memory` on synthetic surveys, model `identity`: reading, cutting, writing, on "
-        f"{last['threads']} thread(s) of {last['device_name']}. Off a straight line by {last['off the line']:.0%}"
-        f"{'' if last['ok'] else ', more than the 10 % that the trial allows'}.",
-        "",
-        "| survey | time | MB/s | peak memory |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row['mb']:.0f} MB | {row['seconds']:.0f} s | {row['mb'] / row['seconds']:.0f} | {row['peak_mb']:.0f} MB |"
-        for row in last["rows"]
-    ]
     return "\n".join(lines)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from aafast.bench import performance
+from aafast.bench import compat, performance, survey_tables
 from aafast.bench.plot import contestant, draw
 from aafast.bench.rows import ORACLE, Row, duration
 from aafast.evaluation.tables.results import title
@@ -307,9 +307,12 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "floors": lambda: performance.floors(
             suite_rows("solve-cpu.jsonl", "solve"), suite_rows("ops-cpu.jsonl", "ops")
         ),
-        "growth": lambda: performance.growth(rows("survey-torture.jsonl")),
+        "throughput": lambda: survey_tables.throughput(rows("survey-cpu.jsonl")),
+        "growth": lambda: survey_tables.growth(rows("survey-torture.jsonl")),
+        "endurance": lambda: survey_tables.endurance(rows("survey-torture.jsonl"), rows("survey-fuzz.jsonl")),
         "line": line_figures,
     },
+    "docs/compat.md": {"scripts": lambda: compat.table(rows("compat.jsonl"))},
     "docs/gpu.md": {"gpu": gpu_figures},
 }
 

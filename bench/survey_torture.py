@@ -97,6 +97,11 @@ def synthesise(path: Path, inlines: int, crosslines: int, samples: int) -> Path:
     return path
 
 
+def sized(folder: Path, mb: int) -> Path:
+    """A survey of about so many MB, of traces of 1250 samples."""
+    return synthesise(folder / f"sized-{mb}.sgy", max(1, round(mb * 1e6 / (500 * 5240))), 500, 1250)
+
+
 def digest(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(file)
@@ -233,7 +238,7 @@ def linear(folder: Path, sizes: tuple[int, ...] = (64, 256, 1024, 4096), rounds:
     """Time and memory of the pass-through model from 64 MB to 4 GB under --memory 1.5GB, the median of a few runs."""
     rows = []
     for size in sizes:
-        source = synthesise(folder / f"linear-{size}.sgy", max(1, round(size * 1e6 / (500 * 5240))), 500, 1250)
+        source = sized(folder, size)
         out = folder / "linear-out.sgy"
         options = {"input": str(source), "output": str(out), "model": "identity", "memory": "1.5GB"}
         times, peaks = [], []
@@ -245,8 +250,7 @@ def linear(folder: Path, sizes: tuple[int, ...] = (64, 256, 1024, 4096), rounds:
             out.unlink()
         rows.append({"mb": source.stat().st_size / 1e6, "seconds": statistics.median(times), "all_s": times,
                      "peak_mb": max(peaks)})  # fmt: skip
-        if size != sizes[0]:
-            source.unlink()  # the smallest stays for `direct`
+        source.unlink()
     # The start of the process is no part of a survey's time: a straight line through the smallest and the largest.
     first, last = rows[0], rows[-1]
     slope = (last["seconds"] - first["seconds"]) / max(last["mb"] - first["mb"], 1e-9)
@@ -256,15 +260,21 @@ def linear(folder: Path, sizes: tuple[int, ...] = (64, 256, 1024, 4096), rounds:
 
 
 @trial
-def direct(folder: Path, direct_mb: int = 64, **_) -> Row:
-    """Memory of the direct inverse, full size and untrained, under --memory 1.5GB."""
+def direct(folder: Path, direct_mb: tuple[int, ...] = (64, 4096), **_) -> Row:
+    """Memory under --memory 1.5GB: an untrained direct inverse of full size, and the shipped one on a large survey."""
     torch.manual_seed(0)
-    model = folder / "direct"
-    aafast.save(aafast.build("deconv", "direct"), model)
-    source = synthesise(folder / f"linear-{direct_mb}.sgy", max(1, round(direct_mb * 1e6 / (500 * 5240))), 500, 1250)
-    seconds, peak = measured(
-        {"input": str(source), "output": str(folder / "direct.sgy"), "model": str(model), "memory": "1.5GB"})
-    return {"mb": source.stat().st_size / 1e6, "seconds": seconds, "peak_mb": peak, "ok": peak < 1500}
+    full = folder / "direct"
+    aafast.save(aafast.build("deconv", "direct"), full)
+    rows = []
+    for size, model in zip(direct_mb, (str(full), "deconv-direct"), strict=True):
+        source = sized(folder, size)
+        out = folder / "direct.sgy"
+        seconds, peak = measured({"input": str(source), "output": str(out), "model": model, "memory": "1.5GB"})
+        rows.append({"model": "deconv-direct" if model == "deconv-direct" else "full size, untrained",
+                     "mb": source.stat().st_size / 1e6, "seconds": seconds, "peak_mb": peak})  # fmt: skip
+        out.unlink()
+        source.unlink()
+    return {"rows": rows, "ok": max(row["peak_mb"] for row in rows) < 1500}
 
 
 @trial
@@ -331,13 +341,13 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where to work (default: a temporary folder)")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--sizes", default="64,256,1024,4096", help="MB of the linear trial")
-    parser.add_argument("--direct-mb", type=int, default=64, help="MB of the direct inverse's trial")
+    parser.add_argument("--direct-mb", default="64,4096", help="MB of the direct inverses, full size and shipped")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "survey-torture.jsonl")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="aafast-torture-"))
     folder.mkdir(exist_ok=True)
-    sizes = tuple(int(word) for word in arguments.sizes.split(","))
-    options = {"count": arguments.kills, "sizes": sizes, "direct_mb": arguments.direct_mb}
+    sizes, direct_mb = (tuple(map(int, words.split(","))) for words in (arguments.sizes, arguments.direct_mb))
+    options = {"count": arguments.kills, "sizes": sizes, "direct_mb": direct_mb}
     good = True
     try:
         for name in arguments.only:

@@ -1,7 +1,10 @@
 """The models of the tables: calibrations, then every method of every task by seed, as MODELS/TASK/LABEL/seed-S.
 
 Run: python bench/tables/train.py MODELS [--tasks TASK...] [--seeds N] [--jobs N] [--print]
-About two hours of one processor core. A training that was stopped goes on where it was; a finished one is not repeated.
+Every model is trained in two halves of as many steps, the first under MODELS/base: the equilibrium models go on from
+the unrolled ones of the same seed, and those go on themselves, so that both had the same start and the same number of
+steps. About three hours of one processor core. A training that was stopped goes on where it was; a finished one is
+not repeated.
 """
 
 import argparse
@@ -15,7 +18,7 @@ from aafast.tasks import TASKS
 from aafast.training import preset
 
 CALIBRATION = {"deconv": (1500, "128x40"), "deblur": (1200, "48x48"), "defog": (2500, "64x64")}
-EQUILIBRIUM_STEPS = 400
+PLAIN = "adaptive-lu-uncalibrated"
 
 
 def command(folder: Path, task: str, method: str, *options: str) -> list[str]:
@@ -33,17 +36,20 @@ def uncalibrated(models: Path, task: str) -> Path:
 
 def chain(models: Path, task: str, seed: int) -> list[list[str]]:
     """The trainings of one task and seed, in an order in which each finds what it starts from."""
-    at, calibration = models / task, str(models / "calibration" / task)
-    own = ("--seed", str(seed))
-    lu = at / "adaptive-lu" / f"seed-{seed}"
-    jobs = [command(at / name / f"seed-{seed}", task, name, *own) for name in ("direct", "robust-lu")]
-    jobs.append(command(lu, task, "adaptive-lu", *own, "--calibration", calibration))
-    # An equilibrium model starts from the weights of the unrolled one: fewer steps, and the same basin.
-    deq = command(at / "adaptive-deq" / f"seed-{seed}", task, "adaptive-deq", *own, "--init", str(lu))
-    jobs.append([*deq, "--steps", str(EQUILIBRIUM_STEPS)])
+    first, then, own = models / "base" / task, models / task, ("--seed", str(seed))
+    other = ("--seed", str(100 + seed))  # the weights are there: pairs that the first half has not seen
+    calibration = ("--calibration", str(models / "calibration" / task))
+    options = {"direct": (), "robust-lu": (), "adaptive-lu": calibration}
     if seed == 1:
-        plain = ("--config", str(uncalibrated(models, task)))
-        jobs.append(command(at / "adaptive-lu-uncalibrated" / "seed-1", task, "adaptive-lu", *own, *plain))
+        options[PLAIN] = ("--config", str(uncalibrated(models, task)))
+    jobs = []
+    for label, given in options.items():
+        method, place = label.removesuffix("-uncalibrated"), Path(label, f"seed-{seed}")
+        jobs.append(command(first / place, task, method, *own, *given))
+        again = given if label == PLAIN else ()
+        jobs.append(command(then / place, task, method, *other, *again, "--init", str(first / place)))
+    lu, deq = (Path(name, f"seed-{seed}") for name in ("adaptive-lu", "adaptive-deq"))
+    jobs.append(command(then / deq, task, "adaptive-deq", *other, "--init", str(first / lu)))
     return jobs
 
 

@@ -76,10 +76,22 @@ def test_floors_and_growth_say_what_their_rows_say(contest, row):
     per_pixel = report.performance.work(engine["task"], engine["method"])
     gflop = 1e-9 * engine["batch"] * engine["shape"][1] * engine["shape"][2] * per_pixel
     assert f"| {gflop:.0f} |" in lines[-1] and f"{gflop / 200 / engine['s_per_iteration']:.0%}" in lines[-1]
-    trial = {"trial": "linear", "rows": [{"mb": 100.0, "seconds": 4.0, "peak_mb": 321.0}], "off the line": 0.2,
-             "ok": False, "threads": 3, "device_name": "a processor"}  # fmt: skip
-    text = report.performance.growth([dict(trial, rows=[]), trial])
-    assert "| 100 MB | 4 s | 25 | 321 MB |" in text and "20%, more than" in text
+    trial = {"trial": "linear", "rows": [{"mb": 100.0, "seconds": 4.0, "all_s": [3.0, 4.0, 9.0], "peak_mb": 321.0}],
+             "off the line": 0.2, "ok": False, "threads": 3, "device_name": "a processor"}  # fmt: skip
+    text = report.survey_tables.growth([dict(trial, rows=[]), trial])
+    assert "| 100 MB | 4.0 s (3.0 to 9.0) | 25 | 321 MB |" in text and "20%, more than" in text
+
+
+def test_the_long_trials_say_what_failed():
+    trials = [{"trial": "workers", "ratio": 1.5, "ok": False}, {"trial": "direct", "rows": [{"model": "m", "mb": 9.0, "peak_mb": 400.0}], "ok": True},
+              {"trial": "disks", "ok": True},
+              {"trial": "kills", "kills": 50, "of the parent": 30, "same bytes": True, "solved again": 40,
+               "in flight at a kill": 40, "ok": True}]  # fmt: skip
+    bad = {"kind": "all", "files": 9, "valid": 5, "error": 3, "wrong": 0, "crash": 1, "hang": 0, "slow": 0, "memory": 0,
+           "slowest_s": 1.0, "added_mb": 5.0}  # fmt: skip
+    text = report.survey_tables.endurance(trials, [bad])
+    assert "1.50 times as fast, same bytes | **no**" in text and "5 valid results, 3 clear errors, 1 else" in text
+    assert text.count("**no**") == 2 and text.count("| yes |") == 3
 
 
 def test_the_work_of_an_iteration_is_what_torch_counts():
