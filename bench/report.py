@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from aafast.bench import compat, performance, survey_tables
@@ -37,10 +37,32 @@ MISMATCH = {
 SHIPPED = "evaluation-shipped.jsonl"
 
 
-def cells(found: list[dict], **fields: str) -> str:
+def cells(found: list[dict], levels: Sequence[str] = LEVELS, **fields: str) -> str:
     """PSNR in dB / SSIM of the rows with these fields, a column per level."""
     chosen = {r["mismatch"]: r for r in found if all(r[name] == value for name, value in fields.items())}
-    return " | ".join(f"{chosen[v]['psnr']['mean']:.2f} / {chosen[v]['ssim']['mean']:.3f}" for v in LEVELS)
+    return " | ".join(f"{chosen[v]['psnr']['mean']:.2f} / {chosen[v]['ssim']['mean']:.3f}" for v in levels)
+
+
+def contest_table(mine: list[dict], levels: Sequence[str] = LEVELS) -> list[str]:
+    """The shipped models and the classical methods of one task on one test, told the nominal forward model."""
+    lines = [f"| method | {' | '.join(levels)} |", f"|---|{'---|' * len(levels)}"]
+    for label in dict.fromkeys(r["label"] for r in sorted(mine, key=lambda r: r["variant"] != "-")):
+        told = "-" if label in ("data", "dark-channel") else "nominal"
+        variant = "as-saved" if label.startswith("shipped") else "-"
+        name = f"aafast, {label}" if label.startswith("shipped") else title(label)
+        lines.append(f"| {name} | {cells(mine, levels, label=label, told=told, variant=variant)} |")
+    return lines
+
+
+def other_sources() -> str:
+    """The shipped models on pairs that nobody generated."""
+    parts = []
+    found = rows("evaluation-sources.jsonl")
+    for task, source in dict.fromkeys((r["task"], r["source"]) for r in found):
+        mine = [r for r in found if (r["task"], r["source"]) == (task, source)]
+        head = f"**{task}**, {source}, {mine[0]['pairs']} pairs of {'x'.join(map(str, mine[0]['shape']))}:"
+        parts.append("\n".join([head, "", *contest_table(mine, ("in", "out"))]))
+    return "\n\n".join(parts)
 
 
 def shipped_scores() -> str:
@@ -49,14 +71,8 @@ def shipped_scores() -> str:
     parts = []
     for task in dict.fromkeys(r["task"] for r in found):
         mine = [r for r in found if r["task"] == task]
-        lines = [f"**{task}** ({MISMATCH[task]}; PSNR with the peak {mine[0]['peak']}):", "",
-                 f"| method | {' | '.join(LEVELS)} |", f"|---|{'---|' * len(LEVELS)}"]  # fmt: skip
-        for label in dict.fromkeys(r["label"] for r in sorted(mine, key=lambda r: r["variant"] != "-")):
-            told = "-" if label in ("data", "dark-channel") else "nominal"
-            variant = "as-saved" if label.startswith("shipped") else "-"
-            name = f"aafast, {label}" if label.startswith("shipped") else title(label)
-            lines.append(f"| {name} | {cells(mine, label=label, told=told, variant=variant)} |")
-        parts.append("\n".join(lines))
+        head = f"**{task}** ({MISMATCH[task]}; PSNR with the peak {mine[0]['peak']}):"
+        parts.append("\n".join([head, "", *contest_table(mine)]))
     head = (
         f"The shipped models on {found[0]['pairs']} held-out generated pairs a column: PSNR in dB / SSIM, told the "
         "nominal forward model. The columns say how wrong that is; none: not at all. The classical methods' parameters "
@@ -300,7 +316,7 @@ def floor_cell(row: Row | None) -> str:
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"solve": solve_summary, "scores": shipped_scores, "line": line_figures},
-    "docs/models.md": {"ablation": ablation},
+    "docs/models.md": {"ablation": ablation, "sources": other_sources},
     "docs/operations.md": {"ops": op_figures},
     "docs/performance.md": {
         "solve": solve_figures,
