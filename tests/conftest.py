@@ -1,6 +1,11 @@
 """Fixtures shared by the whole suite."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores, and threads that spin while they wait would take them from one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
