@@ -47,7 +47,7 @@ class Entry:
     """A model of an evaluation and its origin.
 
     label: what its rows are called by. training_seed: None where it is not known. weights: `digest` of its folder,
-    "-" for a model that was handed over in memory. init: that of the weights its training went on from, "-" for none.
+    "-" for a model that was handed over in memory. init: that of the weights its trainings began with, "-" for none.
     variant: what its rows are called by beside the label, where the
     settings of the model were changed.
     """
@@ -76,7 +76,7 @@ class Entry:
         weights = digest(folder)
         card = read_card(folder)
         start = card.get("init")
-        init = start["sha256"][:DIGITS] if isinstance(start, dict) else "-"
+        init = start.get("root", start["sha256"])[:DIGITS] if isinstance(start, dict) else "-"
         found = _SEED.fullmatch(folder.absolute().name)
         if found:
             return cls(folder.absolute().parent.name, model, int(found[1]), weights, init=init)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..evaluation.rows import facts
 from ..tasks import shipped
-from ..tasks.checkpoint import WEIGHTS
+from ..tasks.checkpoint import WEIGHTS, read_card
 from .plan import TrainingPlan
 from .presets import NAMES, preset
 from .processes import Processes
@@ -38,14 +38,24 @@ def _option(key: str, value: Any) -> list[str]:
 
 
 def starts(plan: TrainingPlan) -> dict[str, dict[str, str]]:
-    """The models that a run takes weights from ("init", "calibration"), and which weights those were."""
+    """The models that a run takes weights from ("init", "calibration"), and which weights those were.
+
+    "root": where the training went on from weights that came about that way themselves, the first of them.
+    """
     found = {}
     for part in ("init", "calibration"):
         name = getattr(plan, part)
         if name is not None:
-            weights = shipped().get(name, Path(name)) / WEIGHTS
-            found[part] = {"folder": name, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+            folder = shipped().get(name, Path(name))
+            digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+            found[part] = {"folder": name, "sha256": digest, "root": root(folder) or digest}
     return found
+
+
+def root(folder: Path) -> str | None:
+    """The SHA-256 of the weights that a model's trainings began with, by its card; None where it began afresh."""
+    start = read_card(folder).get("init")
+    return start.get("root", start["sha256"]) if isinstance(start, dict) else None
 
 
 def origin(plan: TrainingPlan, processes: Processes) -> dict[str, Any]:

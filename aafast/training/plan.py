@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from ..tasks import settings as model_settings
 from .losses import CALIBRATION, LOSSES, OF_TASK
 
 SCHEDULES = ("cosine", "constant")
-_COUNTS = {"steps": 1, "batch": 1, "warm_up": 0, "seed": 0, "validate_every": 1, "validation_pairs": 1}
+_COUNTS = {"steps": 1, "batch": 1, "warm_up": 0, "seed": 0, "validate_every": 1, "validation_pairs": 1,
+           "deepen": 0}  # fmt: skip
 _RECORDS: dict[str, type[Any]] = {"z_solver": InnerSolver, "theta_solver": InnerSolver, "fixed_point": FixedPointConfig}
 
 
@@ -33,6 +35,8 @@ class TrainingPlan:
     learning_rate, weight_decay: AdamW's, under a cosine to zero or constant, after `warm_up` linear steps (at most a
     quarter of the run). clip: of the gradient's norm, 0 for none.
     ema: decay of the averaged weights, which are what is saved, 0 for none. amp: the proximal network in bfloat16.
+    deepen: an unrolled model is trained with K to K + deepen iterations, drawn anew for every batch, so that it may be
+    run for longer than the K it is saved with; 0 for always K.
     init: folder of a model whose weights to start from; calibration: of one whose calibration network to take. freeze:
     beginnings of names of parameters that stay as they are. seed: of fresh weights and data. A row of scores on
     `validation_pairs` held-out pairs, and a saved state,
@@ -57,6 +61,7 @@ class TrainingPlan:
     clip: float = 1.0
     ema: float = 0.998
     amp: bool = False
+    deepen: int = 0
     init: str | None = None
     calibration: str | None = None
     freeze: tuple[str, ...] = ()
@@ -81,6 +86,8 @@ class TrainingPlan:
         loss = OF_TASK[self.task] if self.loss is None else self.loss
         self._set("loss", check_choice("loss", loss, (*LOSSES, CALIBRATION)))
         check_choice("schedule", self.schedule, SCHEDULES)
+        if self.deepen and not self.method.endswith("-lu"):
+            raise _wrong("deepen", f"{self.deepen} for {self.method}", "0, or an unrolled method", "Leave it out")
         if self.shape is None:
             from ..tasks import SHAPES
 
@@ -168,6 +175,11 @@ def read_fields(path: str | os.PathLike[str]) -> dict[str, Any]:
             )
         )
     return values
+
+
+def depth(plan: TrainingPlan, step: int) -> int:
+    """The iterations of an unrolled model at one step, the same in every process: K to K + deepen."""
+    return plan.config().iterations + random.Random(f"{plan.seed} {step}").randint(0, plan.deepen)
 
 
 def learning_rate(plan: TrainingPlan, step: int) -> float:

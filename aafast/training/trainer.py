@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from .card import PLAN, origin
 from .curves import Curve
 from .interrupts import Interrupts
 from .losses import CALIBRATION, LOSSES, calibration_error, validate
-from .plan import TrainingPlan, learning_rate
+from .plan import TrainingPlan, depth, learning_rate
 from .precision import use_bfloat16
 from .processes import Processes
 from .progress import Progress
@@ -31,15 +32,16 @@ from .state import STATE, State, load_model, load_optimizer, model_tensors, opti
 
 
 class Objective(nn.Module):
-    """(pairs) -> (mean loss, whether a solve diverged): what the processes of a run differentiate together."""
+    """(pairs, K) -> (mean loss, whether a solve diverged): what the processes of a run differentiate together."""
 
     def __init__(self, model: Model, loss: str) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, pairs: TaskBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, pairs: TaskBatch, iterations: int) -> tuple[Tensor, Tensor]:
         if self.loss == CALIBRATION:
             return calibration_error(self.model.calibration, pairs).mean(), torch.tensor(False)
+        self.model.config = replace(self.model.config, iterations=iterations)  # an equilibrium model looks at none
         solution = self.model(pairs.y, pairs.nominal)
         # A solve that blows up returns its last finite point, so the loss alone would not show it.
         return LOSSES[self.loss](solution.x, pairs.x).mean(), (solution.status == Status.DIVERGED).any()
@@ -134,7 +136,7 @@ class Trainer:
         rate = learning_rate(self.plan, self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss, diverged = self.objective(pairs.to(self.processes.device))
+        loss, diverged = self.objective(pairs.to(self.processes.device), depth(self.plan, self.step))
         # One process must not go on where another stops: they decide together.
         total, bad, stops = self.processes.sum([float(loss.detach()), float(diverged), float(stop)])
         mean = total / self.processes.world

@@ -10,6 +10,7 @@ from aafast.errors import FileError, FormatError, InputError
 from aafast.tasks import SHAPES, TASKS, settings
 from aafast.training import PRESETS, TrainingPlan, preset, read_fields
 from aafast.training.card import command
+from aafast.training.plan import depth
 from aafast.training.presets import NAMES
 
 from .plans import plan
@@ -57,6 +58,9 @@ def test_solvers_may_be_written_as_objects():
 @pytest.mark.parametrize("fields, words", [
     ({"stepz": 3}, "stepz"),
     ({"settings": {"chanels": 3}}, "chanels"),
+    ({"deepen": -1}, "deepen"),
+    ({"method": "direct", "deepen": 2}, "deepen"),
+    ({"method": "adaptive-deq", "deepen": 2}, "deepen"),
     ({"settings": {"z_solver": {"name": "cg", "stepz": 3}}}, "stepz"),
     ({"settings": {"z_solver": {"steps": 3}}}, "name"),
     ({"settings": [1]}, "settings"),
@@ -109,3 +113,11 @@ def test_the_command_of_a_plan_trains_that_plan():
         "aafast train deblur adaptive-lu --out DIR --preset paper --steps 7 --shape 16x20 --freeze eta --amp"
     )
     assert command(replace(asked, clip=2.0)).endswith("--out DIR --config plan.json")
+
+
+def test_deepened_training_draws_every_depth_by_seed_and_step():
+    deep = TrainingPlan("deblur", "adaptive-lu", deepen=3)
+    found = [depth(deep, step) for step in range(200)]
+    assert set(found) == {5, 6, 7, 8} and found == [depth(deep, step) for step in range(200)]
+    assert found != [depth(replace(deep, seed=2), step) for step in range(200)]
+    assert {depth(replace(deep, deepen=0), step) for step in range(50)} == {5}

@@ -1,5 +1,6 @@
 """Training: the loss of every task and method falls, what goes wrong stops it, and what it leaves is a model."""
 
+import hashlib
 import json
 import math
 
@@ -9,12 +10,13 @@ import torch
 import aafast
 from aafast.config import METHODS
 from aafast.errors import AafastError, BackendError, CheckpointError, InputError
+from aafast.evaluation.contestants import Entry
 from aafast.nets.spectral_norm import refresh
 from aafast.tasks import TASKS, load
 from aafast.training import Trainer, preset, read_curve, train
 from aafast.training.batches import batches
 from aafast.training.losses import relative_error, squared_error, validate
-from aafast.training.plan import learning_rate
+from aafast.training.plan import depth, learning_rate
 from aafast.training.precision import autocast_network
 from aafast.training.processes import Processes
 
@@ -128,6 +130,36 @@ def test_a_run_starts_from_a_given_model(tmp_path):
         Trainer(plan(settings={"channels": 12}, init=str(tmp_path / "given")), tmp_path / "wide")
     with pytest.raises(CheckpointError, match="task"):
         Trainer(plan("deblur", init=str(tmp_path / "given")), tmp_path / "deblur")
+
+
+def test_the_card_names_the_weights_that_a_chain_of_trainings_began_with(tmp_path):
+    names, cards, init = ("a", "b", "c"), {}, None
+    for name in names:
+        train(plan("deblur", "robust-lu", steps=1, init=init), out=tmp_path / name, log=silent)
+        cards[name], init = json.loads((tmp_path / name / "card.json").read_text()), str(tmp_path / name)
+    first = hashlib.sha256((tmp_path / "a" / "model.safetensors").read_bytes()).hexdigest()
+    second = hashlib.sha256((tmp_path / "b" / "model.safetensors").read_bytes()).hexdigest()
+    assert "init" not in cards["a"] and cards["b"]["init"]["root"] == cards["b"]["init"]["sha256"] == first
+    assert cards["c"]["init"]["root"] == first and cards["c"]["init"]["sha256"] == second
+    assert Entry.of(tmp_path / "c").init == Entry.of(tmp_path / "b").init == first[:12]
+    assert Entry.of(tmp_path / "a").init == "-"
+
+
+@pytest.mark.parametrize("method", ["robust-lu", "adaptive-lu"])
+def test_deepened_training_runs_what_its_plan_draws_and_saves_the_first_depth(method, tmp_path, monkeypatch):
+    asked, seen = plan("deblur", method, deepen=3, steps=8), []
+    forward = aafast.adaptive.Model.__call__
+
+    def watched(model, *given, **named):
+        solution = forward(model, *given, **named)
+        if torch.is_grad_enabled():
+            seen.append(int(solution.iterations[0]))
+        return solution
+
+    monkeypatch.setattr(aafast.adaptive.Model, "__call__", watched)
+    train(asked, out=tmp_path, log=silent)
+    assert seen == [depth(asked, step) for step in range(8)] and len(set(seen)) > 1
+    assert load(tmp_path).config.iterations == 2
 
 
 def test_norms_are_those_of_the_weights_that_are_saved(tmp_path):
