@@ -1,10 +1,12 @@
 """The models of the tables: calibrations, then every method of every task by seed, as MODELS/TASK/LABEL/seed-S.
 
 Run: python bench/tables/train.py MODELS [--tasks TASK...] [--seeds N] [--jobs N] [--print]
-Every model is trained in two halves of as many steps, the first under MODELS/base: the equilibrium models go on from
-the unrolled ones of the same seed, and those go on themselves, so that both had the same start and the same number of
-steps. About three hours of one processor core. A training that was stopped goes on where it was; a finished one is
-not repeated.
+Images are trained for in three stages, the first two under MODELS/stage-1 and MODELS/stage-2: from fresh weights; once
+more as long on other pairs; briefly on larger patches, with a calibration that was trained on such, the unrolled models
+at several depths. The equilibrium models take part from the second on: they go on from the unrolled ones of the same
+seed, as those do themselves, so that both had the same start and as many steps. Deconvolution has one stage, since a
+second changed nothing, and its equilibrium models go on from the unrolled ones. About three hours of one processor
+core. A training that was stopped goes on where it was; a finished one is not repeated.
 """
 
 import argparse
@@ -13,47 +15,92 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+from aafast.config import METHODS
 from aafast.tasks import TASKS
 from aafast.training import preset
 
-CALIBRATION = {"deconv": (1500, "128x40"), "deblur": (1200, "48x48"), "defog": (2500, "64x64")}
+# Steps, patches and batches of each stage of a calibration; None for the preset's batch.
+CALIBRATION = {
+    "deconv": [(1500, "128x40", 24)],
+    "deblur": [(1200, "48x48", None), (2000, "64x64", 16)],
+    "defog": [(2500, "64x64", None), (1500, "128x128", 8)],
+}
+PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
+LAST = {"steps": 300, "learning_rate": 1e-3}
+DEEPEN = 5  # of the unrolled models in the last stage
+EQUILIBRIUM_STEPS = 400  # where there is one stage
 PLAIN = "adaptive-lu-uncalibrated"
+Command = list[str]
 
 
-def command(folder: Path, task: str, method: str, *options: str) -> list[str]:
+def command(folder: Path, task: str, method: str, *options: str) -> Command:
     """One training on one thread."""
     return [sys.executable, "-m", "aafast", "train", task, method, "--out", str(folder), "--threads", "1", *options]
 
 
-def uncalibrated(models: Path, task: str) -> Path:
-    """The compact plan of adaptive LU without its calibration, as a file of settings."""
-    path = models / f"uncalibrated-{task}.json"
-    settings = preset(task, "adaptive-lu").to_dict()["settings"] | {"calibration": "none"}
-    path.write_text(json.dumps({"settings": settings}) + "\n", encoding="utf-8")
-    return path
+def calibration(models: Path, task: str, stage: int) -> Path:
+    """Where the calibration of a stage lies."""
+    return models / f"stage-{stage + 1}" / task / "calibration"
 
 
-def chain(models: Path, task: str, seed: int) -> list[list[str]]:
-    """The trainings of one task and seed, in an order in which each finds what it starts from."""
-    first, then, own = models / "base" / task, models / task, ("--seed", str(seed))
-    other = ("--seed", str(100 + seed))  # the weights are there: pairs that the first half has not seen
-    calibration = ("--calibration", str(models / "calibration" / task))
-    options = {"direct": (), "robust-lu": (), "adaptive-lu": calibration}
-    if seed == 1:
-        options[PLAIN] = ("--config", str(uncalibrated(models, task)))
+def calibrations(models: Path, task: str) -> list[Command]:
+    """The trainings of a task's calibration, each from the one before."""
     jobs = []
-    for label, given in options.items():
-        method, place = label.removesuffix("-uncalibrated"), Path(label, f"seed-{seed}")
-        jobs.append(command(first / place, task, method, *own, *given))
-        again = given if label == PLAIN else ()
-        jobs.append(command(then / place, task, method, *other, *again, "--init", str(first / place)))
-    lu, deq = (Path(name, f"seed-{seed}") for name in ("adaptive-lu", "adaptive-deq"))
-    jobs.append(command(then / deq, task, "adaptive-deq", *other, "--init", str(first / lu)))
+    for stage, (steps, shape, batch) in enumerate(CALIBRATION[task]):
+        options = ["--preset", "calibration", "--steps", str(steps), "--shape", shape, "--seed", str(1 + 100 * stage)]
+        options += ["--batch", str(batch)] if batch else []
+        options += ["--init", str(calibration(models, task, stage - 1))] if stage else []
+        jobs.append(command(calibration(models, task, stage), task, "adaptive-lu", *options))
     return jobs
 
 
-def run(jobs: list[list[str]]) -> None:
+def fields(models: Path, label: str, task: str, **values: Any) -> list[str]:
+    """The option that gives a training fields of its plan, which are written to a file."""
+    if label == PLAIN:
+        values["settings"] = preset(task, "adaptive-lu").to_dict()["settings"] | {"calibration": "none"}
+    if not values:
+        return []
+    path = models / f"{task}-{label}{'-last' if 'steps' in values else ''}.json"
+    path.write_text(json.dumps(values) + "\n", encoding="utf-8")
+    return ["--config", str(path)]
+
+
+def chain(models: Path, task: str, seed: int) -> list[Command]:
+    """The trainings of one task and seed, in an order in which each finds what it starts from."""
+    own, calibrated = ["--seed", str(seed)], ["--calibration", str(calibration(models, task, 0))]
+    plain = [PLAIN] if seed == 1 and task in PATCHES else []
+    labels = [name for name in METHODS if name != "adaptive-deq"] + plain
+
+    def at(stage: int, label: str) -> Path:
+        last = len(CALIBRATION[task]) == 1 or stage == 3
+        return Path(models if last else models / f"stage-{stage}", task, label, f"seed-{seed}")
+
+    jobs = []
+    for label in labels:
+        method = "adaptive-lu" if label == PLAIN else label
+        given = calibrated if label == "adaptive-lu" else []
+        jobs.append(command(at(1, label), task, method, *own, *given, *fields(models, label, task)))
+    start = ["--init", str(at(1, "adaptive-lu"))]
+    if task not in PATCHES:
+        steps = ["--steps", str(EQUILIBRIUM_STEPS)]
+        return [*jobs, command(at(1, "adaptive-deq"), task, "adaptive-deq", *own, *start, *steps)]
+    for label in [*labels, "adaptive-deq"]:
+        method = "adaptive-lu" if label == PLAIN else label
+        start = ["--init", str(at(1, "adaptive-lu" if label == "adaptive-deq" else label))]
+        # The weights are there: pairs that were not seen before.
+        other = ["--seed", str(100 + seed), *start, *fields(models, label, task)]
+        jobs.append(command(at(2, label), task, method, *other))
+        last = LAST | ({"deepen": DEEPEN} if method.endswith("-lu") else {})
+        options = ["--seed", str(200 + seed), "--init", str(at(2, label)), "--shape", PATCHES[task]]
+        if method.startswith("adaptive") and label != PLAIN:
+            options += ["--calibration", str(calibration(models, task, 1))]
+        jobs.append(command(at(3, label), task, method, *options, *fields(models, label, task, **last)))
+    return jobs
+
+
+def run(jobs: list[Command]) -> None:
     """One after the other; stops at the first that fails."""
     for words in jobs:
         print(" ".join(words[2:]), flush=True)
@@ -69,12 +116,7 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="only print the commands")
     arguments = parser.parse_args()
     arguments.models.mkdir(parents=True, exist_ok=True)
-    first = []
-    for task in arguments.tasks:
-        steps, shape = CALIBRATION[task]
-        folder = arguments.models / "calibration" / task
-        options = ("--preset", "calibration", "--steps", str(steps), "--shape", shape)
-        first.append([command(folder, task, "adaptive-lu", *options)])
+    first = [calibrations(arguments.models, task) for task in arguments.tasks]
     seeds = range(1, arguments.seeds + 1)
     then = [chain(arguments.models, task, seed) for seed in seeds for task in arguments.tasks]
     if arguments.print:

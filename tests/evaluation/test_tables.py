@@ -192,6 +192,10 @@ def test_claims_say_yes_and_no():
     assert verdicts["In distribution it never costs"] == "**no**"
     assert verdicts["Deconvolution beats FISTA by 3"] == "yes"
     assert verdicts["Another start of theta changes"] == "not measured"
+    truth = gap_rows(12.0, 11.0, 11.0, 12.0, mismatch="none")
+    right = claims(of([*gap_rows(10.0, 10.0, 10.0, 10.2, mismatch="in"), *truth]))
+    (line,) = (line for line in right.text.splitlines() if "never costs" in line)
+    assert line.split("|")[-2].strip() == "yes" and "told the truth: least gain -1.00" in line
     half = claims(of([*gap_rows(10.0, 10.9, 11.5, 12.0), *gap_rows(10.0, 11.2, 11.5, 12.0, task="deblur")])).text
     assert "deblur 60%" in half and "deconv 45%" in half
     assert [line.split("|")[-2].strip() for line in half.splitlines() if "closes half" in line] == ["**no**"]
