@@ -70,8 +70,8 @@ def endurance(trials: Sequence[Row], fuzz: Sequence[Row]) -> str:
              f"a survey of {row['mb']:.0f} MB takes {row['peak_mb']:.0f} MB at its peak", direct["ok"])  # fmt: skip
     line(
         f"{kills['kills']} times SIGKILL, {kills['of the parent']} of them to the parent",
-        f"{'same' if kills['same bytes'] else 'other'} bytes as undisturbed; {kills['solved again']} blocks begun again, "
-        f"{kills['in flight at a kill']} of them in flight at a kill",
+        f"{'same' if kills['same bytes'] else 'other'} bytes as undisturbed; {kills['solved again']} blocks begun "
+        f"again, {kills['in flight at a kill']} of them in flight at a kill",
         kills["ok"],
     )
     line("a disk that fills, a read-only folder", "an error; goes on once there is room", disks["ok"])
