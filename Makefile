@@ -3,6 +3,8 @@
 PYTHON ?= $(firstword $(shell command -v python3.11 python3.12 python3.13 python3.10 python3 2>/dev/null))
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that share the tests.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 # The native module is compiled again when any of these change; Python files are used where they lie.
 BUILT_FROM := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -15,10 +17,10 @@ demo: $(VENV)/.ready-demo
 	$(BIN)/aafast demo --out out/demo
 
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests -n $(JOBS) --dist worksteal
 
 test-long: $(VENV)/.ready-test
-	$(BIN)/python -m pytest tests --long
+	$(BIN)/python -m pytest tests --long -n $(JOBS) --dist worksteal
 
 # The tests beside deepinv, which the usual set-up leaves out: it brings some 60 MB.
 test-ecosystem: $(VENV)/.ready-ecosystem
