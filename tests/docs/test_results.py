@@ -6,9 +6,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
-    *(f"evaluation-{name}.jsonl" for name in ("table1", "ablation", "figure7")),
+    *(f"evaluation-{name}.jsonl" for name in ("table1", "table2", "ablation", "figures3to5", "figures6and8", "figure7",
+                                             "figure9", "proposition51")),
     "solve-cpu.jsonl",
-]
+]  # fmt: skip
 
 
 def test_the_page_of_results_comes_from_the_committed_rows(tmp_path):
