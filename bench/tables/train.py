@@ -2,8 +2,8 @@
 
 Run: python bench/tables/train.py MODELS [--tasks TASK...] [--seeds N] [--jobs N] [--print]
 Images are trained for in three stages, the first two under MODELS/stage-1 and MODELS/stage-2: from fresh weights; once
-more as long on other pairs; briefly on larger patches, with a calibration that was trained on such, the unrolled models
-at several depths. The equilibrium models take part from the second on: they go on from the unrolled ones of the same
+more as long on other pairs; briefly on larger patches, with a calibration that was trained on such, adaptive
+LU at several depths. The equilibrium models take part from the second on: they go on from the unrolled ones of the same
 seed, as those do themselves, so that both had the same start and as many steps. Deconvolution has one stage, since a
 second changed nothing, and its equilibrium models go on from the unrolled ones. About three hours of one processor
 core. A training that was stopped goes on where it was; a finished one is not repeated.
@@ -29,7 +29,7 @@ CALIBRATION = {
 }
 PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
 LAST = {"steps": 300, "learning_rate": 1e-3}
-DEEPEN = 5  # of the unrolled models in the last stage
+DEEPEN = 5  # of the A-adaptive unrolled models in the last stage; robust LU at K is the worse for it
 EQUILIBRIUM_STEPS = 400  # where there is one stage
 PLAIN = "adaptive-lu-uncalibrated"
 Command = list[str]
@@ -92,7 +92,7 @@ def chain(models: Path, task: str, seed: int) -> list[Command]:
         # The weights are there: pairs that were not seen before.
         other = ["--seed", str(100 + seed), *start, *fields(models, label, task)]
         jobs.append(command(at(2, label), task, method, *other))
-        last = LAST | ({"deepen": DEEPEN} if method.endswith("-lu") else {})
+        last = LAST | ({"deepen": DEEPEN} if method == "adaptive-lu" else {})
         options = ["--seed", str(200 + seed), "--init", str(at(2, label)), "--shape", PATCHES[task]]
         if method.startswith("adaptive") and label != PLAIN:
             options += ["--calibration", str(calibration(models, task, 1))]

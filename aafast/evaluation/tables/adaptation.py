@@ -34,6 +34,7 @@ STARTS = (
 )
 
 FULL = tuple(name for name, _ in STARTS[:2])
+TENTH = tuple(name for name, _ in STARTS[2:])
 
 
 class Gap(NamedTuple):
