@@ -17,7 +17,7 @@ from ..errors import InputError, describe
 from ..physics import ForwardModel, WaveletConvolution
 from ..solvers import Solution
 from ..tasks import load
-from ..tasks.checkpoint import WEIGHTS, read_card, shipped
+from ..tasks.checkpoint import WEIGHTS, read_card, root, shipped
 from .classical import CLASSICAL, Classical
 from .variants import AS_SAVED
 
@@ -75,8 +75,8 @@ class Entry:
         folder = folder.parent if folder.suffix == ".safetensors" else folder
         weights = digest(folder)
         card = read_card(folder)
-        start = card.get("init")
-        init = start.get("root", start["sha256"])[:DIGITS] if isinstance(start, dict) else "-"
+        first = root(folder)
+        init = "-" if first is None else first[:DIGITS]
         found = _SEED.fullmatch(folder.absolute().name)
         if found:
             return cls(folder.absolute().parent.name, model, int(found[1]), weights, init=init)

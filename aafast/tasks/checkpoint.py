@@ -190,3 +190,9 @@ def load(name: str | os.PathLike[str], device: str | torch.device = "cpu", task:
         )
     model.load_state_dict(tensors)
     return model.to(device).eval()
+
+
+def root(folder: Path) -> str | None:
+    """The SHA-256 of the weights that a model's trainings began with, by its card; None where it began afresh."""
+    start = read_card(folder).get("init")
+    return str(start.get("root") or start["sha256"]) if isinstance(start, dict) else None

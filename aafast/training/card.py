@@ -8,7 +8,7 @@ from typing import Any
 
 from ..evaluation.rows import facts
 from ..tasks import shipped
-from ..tasks.checkpoint import WEIGHTS, read_card
+from ..tasks.checkpoint import WEIGHTS, root
 from .plan import TrainingPlan
 from .presets import NAMES, preset
 from .processes import Processes
@@ -50,12 +50,6 @@ def starts(plan: TrainingPlan) -> dict[str, dict[str, str]]:
             digest = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
             found[part] = {"folder": name, "sha256": digest, "root": root(folder) or digest}
     return found
-
-
-def root(folder: Path) -> str | None:
-    """The SHA-256 of the weights that a model's trainings began with, by its card; None where it began afresh."""
-    start = read_card(folder).get("init")
-    return start.get("root", start["sha256"]) if isinstance(start, dict) else None
 
 
 def origin(plan: TrainingPlan, processes: Processes) -> dict[str, Any]:
