@@ -31,7 +31,7 @@ folder = sys.argv[1]
 with joined("cpu") as processes:
     plan = TrainingPlan.from_dict(json.load(open(sys.argv[2])))
     trainer = Trainer(plan, folder, processes)
-    loss, _ = trainer.objective(next(batches(plan, 0, processes)))
+    loss, _ = trainer.objective(next(batches(plan, 0, processes)), plan.config().iterations)
     loss.backward()
     found = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
     save_file(found, f"{folder}/gradient{processes.rank}.safetensors")
@@ -64,7 +64,7 @@ def test_two_processes_have_the_gradient_of_one(asked, tmp_path):
     (tmp_path / "given.json").write_text(json.dumps(asked.to_dict()))
     process = torchrun(tmp_path / "script.py", tmp_path / "two", tmp_path / "given.json")
     trainer = Trainer(asked, tmp_path / "one")
-    loss, _ = trainer.objective(next(batches(asked, 0, Processes())))
+    loss, _ = trainer.objective(next(batches(asked, 0, Processes())), asked.config().iterations)
     loss.backward()
     wanted = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
     trainer.run(log=silent)
