@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from aafast.bench import survey_fuzz_stores as stores
+from aafast.bench.rows import facts
 
 LIMIT_S, LIMIT_MB = 5.0, 256
 _CODES = {1: ">u4", 2: "i4", 3: "i2", 5: "f4", 6: "f8", 8: "i1"}
@@ -282,6 +283,7 @@ def summarise(found: list[dict], seed: int) -> list[dict]:
             "errors": {e: sum(f["words"] == e and f["verdict"] == "error" for f in of) for e in errors},
             "slowest_s": round(max((f["seconds"] for f in of), default=0.0), 3),
             "added_mb": round(max((f["mb"] for f in of), default=0.0), 1),
+            **facts("cpu"),
         })
     return rows
 

@@ -64,7 +64,9 @@ def endurance(trials: Sequence[Row], fuzz: Sequence[Row]) -> str:
     def line(name: str, words: str, ok: bool) -> None:
         lines.append(f"| {name} | {words} | {'yes' if ok else '**no**'} |")
 
-    line("two single-threaded workers against one", f"{workers['ratio']:.2f} times as fast, same bytes", workers["ok"])
+    same = "same" if workers["same bytes"] else "other"
+    gain = f"{workers['ratio']:.2f} times as fast, {same} bytes"
+    line("two single-threaded workers against one", gain, workers["ok"])
     for row in direct["rows"]:
         line(f"a direct inverse ({row['model']}) under `--memory 1.5GB`",
              f"a survey of {row['mb']:.0f} MB takes {row['peak_mb']:.0f} MB at its peak", direct["ok"])  # fmt: skip
@@ -74,7 +76,9 @@ def endurance(trials: Sequence[Row], fuzz: Sequence[Row]) -> str:
         f"again, {kills['in flight at a kill']} of them in flight at a kill",
         kills["ok"],
     )
-    line("a disk that fills, a read-only folder", "an error; goes on once there is room", disks["ok"])
+    said = ("full disk is an error", "goes on", "read-only is an error")
+    line("a disk that fills, a read-only folder",
+         "; ".join(name if disks[name] else f"NOT: {name}" for name in said), disks["ok"])  # fmt: skip
     for row in (row for row in fuzz if row["kind"] == "all"):
         bad = sum(row[name] for name in ("wrong", "crash", "hang", "slow", "memory"))
         line(f"{row['files']} mutated surveys", f"{row['valid']} valid results, {row['error']} clear errors, {bad} "

@@ -263,15 +263,14 @@ def linear(folder: Path, sizes: tuple[int, ...] = (64, 256, 1024, 4096), rounds:
 def direct(folder: Path, direct_mb: tuple[int, ...] = (64, 4096), **_) -> Row:
     """Memory under --memory 1.5GB: an untrained direct inverse of full size, and the shipped one on a large survey."""
     torch.manual_seed(0)
-    full = folder / "direct"
-    aafast.save(aafast.build("deconv", "direct"), full)
+    full = str(aafast.save(aafast.build("deconv", "direct"), folder / "direct"))
+    models = {"full size, untrained": full, "deconv-direct": "deconv-direct"}
     rows = []
-    for size, model in zip(direct_mb, (str(full), "deconv-direct"), strict=True):
+    for size, (name, model) in zip(direct_mb, models.items(), strict=True):
         source = sized(folder, size)
         out = folder / "direct.sgy"
         seconds, peak = measured({"input": str(source), "output": str(out), "model": model, "memory": "1.5GB"})
-        rows.append({"model": "deconv-direct" if model == "deconv-direct" else "full size, untrained",
-                     "mb": source.stat().st_size / 1e6, "seconds": seconds, "peak_mb": peak})  # fmt: skip
+        rows.append({"model": name, "mb": source.stat().st_size / 1e6, "seconds": seconds, "peak_mb": peak})
         out.unlink()
         source.unlink()
     return {"rows": rows, "ok": max(row["peak_mb"] for row in rows) < 1500}

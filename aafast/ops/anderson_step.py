@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _dispatch, _native
+from .anderson_mix import MAX_ROWS
 
 
 class StepRule(NamedTuple):
@@ -26,7 +27,8 @@ def can_step(memory: dict[str, Tensor], x: Tensor, image: Tensor, backend: str) 
         return False
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, image, *memory.values())):
         return False
-    if image.shape != x.shape or image.dtype != x.dtype or memory["X"].shape[::2] != (len(x), x[0].numel()):
+    batch, m, length = memory["X"].shape
+    if image.shape != x.shape or image.dtype != x.dtype or (batch, length) != (len(x), x[0].numel()) or m > MAX_ROWS:
         return False  # the tensor operations say what is wrong
     if any(tensor.dtype != x.dtype or not tensor.is_contiguous() for tensor in memory.values()):
         return False

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..ops.anderson_mix import MAX_ROWS
 from ..ops.anderson_step import StepRule, anderson_step, can_step
 from .base import Aux
 from .rows import secant, write
@@ -49,7 +48,7 @@ class Anderson:
         return memory
 
     def propose(self, memory: Aux, count: int, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor, Aux]:
-        if self.m <= MAX_ROWS and can_step(memory, x, image, self.backend):
+        if can_step(memory, x, image, self.backend):
             rule = StepRule(self.ridge, self.relative, self.beta, self.restart, self.drop)
             return *anderson_step(memory, count, x, image, rule), memory
         slot, valid = count % self.m, min(count + 1, self.m)

@@ -6,6 +6,7 @@ Test pairs have no say in the choice. In the cards, folders below MODELS are nam
 
 import argparse
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def ship(folder: Path, out: Path, models: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / WEIGHTS, out / WEIGHTS)
     text = (folder / CARD).read_text(encoding="utf-8")
-    card = json.loads(text.replace(str(models.absolute()), "MODELS").replace(f'"{models}/', '"MODELS/'))
+    for name in (str(models.absolute()), str(models)):  # in fields of their own and within the command
+        text = re.sub(rf"(?<![\w./-]){re.escape(name)}/", "MODELS/", text)
+    card = json.loads(text)
     (out / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

@@ -83,9 +83,10 @@ def test_floors_and_growth_say_what_their_rows_say(contest, row):
 
 
 def test_the_long_trials_say_what_failed():
-    trials = [{"trial": "workers", "ratio": 1.5, "ok": False},
+    trials = [{"trial": "workers", "ratio": 1.5, "same bytes": True, "ok": False},
               {"trial": "direct", "rows": [{"model": "m", "mb": 9.0, "peak_mb": 400.0}], "ok": True},
-              {"trial": "disks", "ok": True},
+              {"trial": "disks", "full disk is an error": True, "goes on": True, "read-only is an error": True,
+               "ok": True},
               {"trial": "kills", "kills": 50, "of the parent": 30, "same bytes": True, "solved again": 40,
                "in flight at a kill": 40, "ok": True}]  # fmt: skip
     bad = {"kind": "all", "files": 9, "valid": 5, "error": 3, "wrong": 0, "crash": 1, "hang": 0, "slow": 0, "memory": 0,
