@@ -23,6 +23,7 @@ from . import engines
 from .objective import Problem
 from .state import initial, theta_of
 from .step import AdaptiveStep
+from .theta_solvers import start_theta
 
 BACKENDS = ("auto", *ops.BACKENDS)
 
@@ -247,7 +248,7 @@ class _Adaptive(Model):
     def _start(self, y: Tensor, A0: ForwardModel) -> tuple[AdaptiveStep, dict[str, Tensor]]:
         step = AdaptiveStep(Problem(y, A0, self.residual, self.config, self._backend), self.prox, self.eta)
         samples = 1 if self.config.theta_scope == "batch" else len(y)
-        return step, initial(y, self.residual.start(samples))
+        return step, initial(y, start_theta(step.problem, samples))
 
     def finish(self, solution: Solution, A0: ForwardModel) -> Solution:
         solution.z = solution.aux["z"]

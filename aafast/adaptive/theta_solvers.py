@@ -82,12 +82,42 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     return theta, *moments_of(state)
 
 
+def fitted_rest(problem: Problem, theta: Theta) -> Theta:
+    """theta with the convolutional rest scaled by g = argmin ||y - A0 z - g f_conv||^2 + damping g^2 ||f_conv||^2.
+
+    z = argmin ||y - A0 z||^2 + lam ||z||^2: what the nominal model makes of the data. The theta-step moves dw alone,
+    so kernels that explain nothing would otherwise stay in y_hat for the whole solve.
+    """
+    config, A0 = problem.config, problem.A0
+    z = A0.solve_normal(A0.A_adjoint(problem.y), config.lam)
+    if z is None or "dw" not in theta:
+        return theta
+    y_hat, nominal = problem.residual({**theta, "dw": torch.zeros_like(theta["dw"])}, z, A0)
+    rest = (y_hat - nominal).flatten(1)
+    right = (rest * (problem.y - nominal).flatten(1)).sum(1)
+    power = rest.square().sum(1)
+    if len(theta["dw"]) == 1:
+        right, power = right.sum(0, keepdim=True), power.sum(0, keepdim=True)
+    gain = right / ((1 + config.theta_solver.damping) * power).clamp_min(torch.finfo(power.dtype).tiny)
+    weight = theta["conv3_weight"]
+    return {**theta, "conv3_weight": weight * gain.view(-1, *(1,) * (weight.ndim - 1))}
+
+
 def keep(problem: Problem, state: Aux, z: Tensor) -> Updated:
     """No adaptation of theta."""
     return theta_of(state), *moments_of(state)
 
 
 THETA_UPDATES = {"none": keep, "adamw": adamw, "gradient": gradient, "least-squares": least_squares}
+
+
+def start_theta(problem: Problem, samples: int) -> Theta:
+    """theta before the first iteration, every tensor [samples, ...]."""
+    theta = problem.residual.start(samples)
+    if problem.config.theta_solver.name != "least-squares" or not theta:
+        return theta
+    with torch.no_grad():
+        return fitted_rest(problem, theta)
 
 
 def update_theta(problem: Problem, state: Aux, z: Tensor) -> Updated:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Mismatch, seismic_pairs
-from ..data.sections import open_sections
+from ..data.blocky import blocky_section
+from ..data.reflectivity import reflectivity_section
+from ..data.sections import Draw, open_sections
 from ..errors import InputError, describe
 from ..physics import WaveletConvolution
 from .batch import TaskBatch
@@ -23,6 +25,12 @@ BEST = "adaptive-lu"
 FIXED_POINT: dict[str, Any] = {}
 
 SHAPE = (128, 50)
+# Sources that are generated: many weak interfaces as in wells, few strong ones as in published models, both in turn.
+GENERATED: dict[str, tuple[Draw, ...]] = {
+    "generated": (reflectivity_section,),
+    "blocky": (blocky_section,),
+    "mixed": (reflectivity_section, blocky_section),
+}
 
 
 def draw(
@@ -38,19 +46,21 @@ def draw(
 ) -> TaskBatch:
     """Pairs `y = w * x + noise` cut from a larger section, whose layers above and below leak in.
 
-    source: "generated", or a folder or file of wells or models (`aafast.data.sections.open_sections`), for the split
-    test. snr_db: range of the signal-to-noise ratio in dB, uniform. taps: length of the wavelets, odd. The others as
+    source: "generated", "blocky", "mixed" (of both, in turn), or a folder or file of wells or models
+    (`aafast.data.sections.open_sections`), for the split test. snr_db: range of the signal-to-noise ratio in dB, uniform. taps: length of the wavelets, odd. The others as
     in `draw_pairs`.
     """
     options: dict[str, Any] = {"start": start, "surround": True, "split": split}
-    if source != "generated":
+    if source in GENERATED:
+        options["sections"] = GENERATED[str(source)]
+    else:
         if split != "test":
             raise InputError(
                 describe(
                     f"split {split!r} of {source}",
                     "wells or models, a handful of test sections",
                     'split "test"',
-                    'Train and validate on source "generated"',
+                    'Train and validate on source "generated", "blocky" or "mixed"',
                 )
             )
         options["sections"] = open_sections(Path(source).absolute())

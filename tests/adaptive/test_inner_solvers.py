@@ -7,7 +7,7 @@ import torch
 
 from aafast.adaptive.objective import Problem
 from aafast.adaptive.state import initial, theta_of
-from aafast.adaptive.theta_solvers import update_theta
+from aafast.adaptive.theta_solvers import start_theta, update_theta
 from aafast.adaptive.z_solvers import update_z
 from aafast.config import InnerSolver
 from aafast.errors import InputError
@@ -169,3 +169,37 @@ def test_least_squares_needs_a_wavelet_correction():
     prob, theta = problem("deblur", theta_solver=InnerSolver("least-squares"))
     with pytest.raises(InputError, match="adamw"):
         update_theta(prob, initial(prob.y, theta), prob.y)
+
+
+@pytest.mark.parametrize("scope", ["sample", "batch"])
+def test_least_squares_starts_with_the_rest_that_explains_the_data_best(scope):
+    damping, samples = 0.5, 1 if scope == "batch" else 3
+    prob, _ = problem("deconv", scope, theta_solver=InnerSolver("least-squares", damping=damping))
+    theta = prob.residual.start(samples)
+    start = start_theta(prob, samples)
+    z = prob.A0.solve_normal(prob.A0.A_adjoint(prob.y), prob.config.lam)
+    wrong = prob.y - prob.A0.A(z)
+    rest, scaled = (prob.residual(given, z, prob.A0)[0] - prob.A0.A(z) for given in (theta, start))
+    for rows in [slice(0, 3)] if scope == "batch" else [slice(i, i + 1) for i in range(3)]:
+        gains = torch.linspace(-1.0, 1.0, 20001, dtype=DOUBLE)
+        f, e = rest[rows], wrong[rows]
+        objective = e.square().sum() - 2 * gains * (e * f).sum() + (1 + damping) * gains.square() * f.square().sum()
+        best = gains[objective.argmin()]
+        torch.testing.assert_close(scaled[rows], best * f, rtol=0, atol=1e-4 * float(f.abs().max()))
+    untouched = [name for name in theta if name != "conv3_weight"]
+    assert all(torch.equal(start[name], theta[name]) for name in untouched)
+
+
+def test_the_scale_of_the_rest_does_not_matter_to_least_squares():
+    prob, _ = problem("deconv", theta_solver=InnerSolver("least-squares"))
+    first = start_theta(prob, 3)
+    prob.residual.start_values["conv3_weight"].mul_(-10)
+    again = start_theta(prob, 3)
+    torch.testing.assert_close(again["conv3_weight"], first["conv3_weight"], rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["none", "adamw", "gradient"])
+def test_other_solvers_start_where_theta_was_saved(name):
+    prob, theta = problem("deconv", theta_solver=InnerSolver(name))
+    start = start_theta(prob, 3)
+    assert all(torch.equal(start[key], theta[key]) for key in theta)
