@@ -47,8 +47,8 @@ def draw(
     """Pairs `y = w * x + noise` cut from a larger section, whose layers above and below leak in.
 
     source: "generated", "blocky", "mixed" (of both, in turn), or a folder or file of wells or models
-    (`aafast.data.sections.open_sections`), for the split test. snr_db: range of the signal-to-noise ratio in dB, uniform. taps: length of the wavelets, odd. The others as
-    in `draw_pairs`.
+    (`aafast.data.sections.open_sections`), for the split test. snr_db: range of the signal-to-noise ratio in dB,
+    uniform. taps: length of the wavelets, odd. The others as in `draw_pairs`.
     """
     options: dict[str, Any] = {"start": start, "surround": True, "split": split}
     if source in GENERATED:

@@ -23,7 +23,7 @@ from aafast.training import preset
 
 # Steps, patches and batches of each stage of a calibration; None for the preset's batch.
 CALIBRATION = {
-    "deconv": [(1500, "128x40", 24)],
+    "deconv": [(3000, "128x40", 24)],
     "deblur": [(1200, "48x48", None), (2000, "64x64", 16)],
     "defog": [(2500, "64x64", None), (1500, "128x128", 8)],
 }
