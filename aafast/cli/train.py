@@ -41,7 +41,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--mismatch", choices=("none", "in", "out", "beyond"), help="how wrong the nominal forward models are"
     )
-    parser.add_argument("--source", metavar="generated|FOLDER", help="images: generated, or a folder of a data set")
+    parser.add_argument(
+        "--source", metavar="SOURCE|FOLDER",
+        help="of the truth: generated (deconv also blocky or mixed), or a folder of a data set",
+    )
     parser.add_argument("--seed", type=int, help="of the weights and the data")
     parser.add_argument("--init", metavar="NAME|DIR", help="model whose weights to start from")
     parser.add_argument("--calibration", metavar="NAME|DIR", help="model whose calibration network to take")

@@ -36,7 +36,7 @@ def blocky_column(rng: np.random.Generator, samples: int) -> np.ndarray:
     cell = np.rint((depth - mean * rng.random()) * OVER).astype(np.int64)
     inside = (cell >= 0) & (cell < samples * OVER)
     spikes = np.bincount(cell[inside], coefficient[inside], minlength=samples * OVER)
-    return np.convolve(spikes, _WRITTEN[rng.integers(len(_WRITTEN))], "same")
+    return np.convolve(spikes, _WRITTEN[rng.integers(len(_WRITTEN))], "same")[: samples * OVER]
 
 
 def blocky_section(rng: np.random.Generator, samples: int, traces: int) -> np.ndarray:

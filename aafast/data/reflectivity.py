@@ -69,7 +69,7 @@ def reflectivity_column(rng: np.random.Generator, samples: int) -> np.ndarray:
     inside = cell < samples * OVER
     spikes = np.bincount(cell[inside], coefficient[inside] * (STD / _RAW_STD), minlength=samples * OVER)
     # Averaging the step at an interface over one sample and differencing over one sample: a triangle.
-    return np.convolve(spikes, _TRIANGLE, "same")
+    return np.convolve(spikes, _TRIANGLE, "same")[: samples * OVER]
 
 
 def reflectivity_section(

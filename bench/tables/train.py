@@ -5,8 +5,9 @@ Images are trained for in three stages, the first two under MODELS/stage-1 and M
 more as long on other pairs; briefly on larger patches, with a calibration that was trained on such, adaptive
 LU at several depths. The equilibrium models take part from the second on: they go on from the unrolled ones of the same
 seed, as those do themselves, so that both had the same start and as many steps. Deconvolution has one stage, since a
-second changed nothing, and its equilibrium models go on from the unrolled ones. About three hours of one processor
-core. A training that was stopped goes on where it was; a finished one is not repeated.
+second changed nothing, and its equilibrium models go on from the unrolled ones; beside them a larger network is trained
+for surveys, without calibration. About three hours of one processor core. A training that was stopped goes on where it
+was; a finished one is not repeated.
 """
 
 import argparse
@@ -31,7 +32,12 @@ PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
 LAST = {"steps": 300, "learning_rate": 1e-3}
 DEEPEN = 5  # of the A-adaptive unrolled models in the last stage; robust LU at K is the worse for it
 EQUILIBRIUM_STEPS = 400  # where there is one stage
-PLAIN = "adaptive-lu-uncalibrated"
+PLAIN, SURVEY = "adaptive-lu-uncalibrated", "adaptive-lu-survey"
+OTHERS: dict[str, dict[str, Any]] = {
+    PLAIN: {"calibration": "none"},
+    SURVEY: {"calibration": "none", "channels": 32, "depth": 7},
+}
+SURVEY_STEPS = 5000
 Command = list[str]
 
 
@@ -58,8 +64,8 @@ def calibrations(models: Path, task: str) -> list[Command]:
 
 def fields(models: Path, label: str, task: str, **values: Any) -> list[str]:
     """The option that gives a training fields of its plan, which are written to a file."""
-    if label == PLAIN:
-        values["settings"] = preset(task, "adaptive-lu").to_dict()["settings"] | {"calibration": "none"}
+    if label in OTHERS:
+        values["settings"] = preset(task, "adaptive-lu").to_dict()["settings"] | OTHERS[label]
     if not values:
         return []
     path = models / f"{task}-{label}{'-last' if 'steps' in values else ''}.json"
@@ -70,8 +76,8 @@ def fields(models: Path, label: str, task: str, **values: Any) -> list[str]:
 def chain(models: Path, task: str, seed: int) -> list[Command]:
     """The trainings of one task and seed, in an order in which each finds what it starts from."""
     own, calibrated = ["--seed", str(seed)], ["--calibration", str(calibration(models, task, 0))]
-    plain = [PLAIN] if seed == 1 and task in PATCHES else []
-    labels = [name for name in METHODS if name != "adaptive-deq"] + plain
+    extra = [] if seed > 1 else [PLAIN] if task in PATCHES else [SURVEY]
+    labels = [name for name in METHODS if name != "adaptive-deq"] + extra
 
     def at(stage: int, label: str) -> Path:
         last = len(CALIBRATION[task]) == 1 or stage == 3
@@ -79,15 +85,15 @@ def chain(models: Path, task: str, seed: int) -> list[Command]:
 
     jobs = []
     for label in labels:
-        method = "adaptive-lu" if label == PLAIN else label
-        given = calibrated if label == "adaptive-lu" else []
+        method = "adaptive-lu" if label in OTHERS else label
+        given = calibrated if label == "adaptive-lu" else ["--steps", str(SURVEY_STEPS)] if label == SURVEY else []
         jobs.append(command(at(1, label), task, method, *own, *given, *fields(models, label, task)))
     start = ["--init", str(at(1, "adaptive-lu"))]
     if task not in PATCHES:
         steps = ["--steps", str(EQUILIBRIUM_STEPS)]
         return [*jobs, command(at(1, "adaptive-deq"), task, "adaptive-deq", *own, *start, *steps)]
     for label in [*labels, "adaptive-deq"]:
-        method = "adaptive-lu" if label == PLAIN else label
+        method = "adaptive-lu" if label in OTHERS else label
         start = ["--init", str(at(1, "adaptive-lu" if label == "adaptive-deq" else label))]
         # The weights are there: pairs that were not seen before.
         other = ["--seed", str(100 + seed), *start, *fields(models, label, task)]

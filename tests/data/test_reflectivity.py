@@ -150,3 +150,7 @@ def test_seeds():
 def test_bad_arguments_are_refused(arguments):
     with pytest.raises(InputError, match="expected"):
         reflectivity_section(np.random.default_rng(0), *arguments)
+
+
+def test_a_column_of_one_sample_is_that_long():
+    assert reflectivity_column(np.random.default_rng(0), 1).shape == (OVER,)

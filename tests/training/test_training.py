@@ -15,7 +15,7 @@ from aafast.nets.spectral_norm import refresh
 from aafast.tasks import TASKS, load
 from aafast.training import Trainer, preset, read_curve, train
 from aafast.training.batches import batches
-from aafast.training.losses import relative_error, squared_error, validate
+from aafast.training.losses import log_error, relative_error, squared_error, validate
 from aafast.training.plan import depth, learning_rate
 from aafast.training.precision import autocast_network
 from aafast.training.processes import Processes
@@ -52,6 +52,7 @@ def test_losses_are_what_they_say():
     truth, x = torch.tensor([[[[1.0, 2.0]]], [[[0.0, 0.0]]]]), torch.tensor([[[[1.0, 0.0]]], [[[0.0, 0.0]]]])
     assert relative_error(x, truth).tolist() == pytest.approx([0.8, 0.0])
     assert squared_error(x, truth).tolist() == [2.0, 0.0]
+    assert log_error(x, truth).tolist() == pytest.approx([math.log(0.8 + 1e-4), math.log(1e-4)])
 
 
 def test_the_rate_rises_falls_and_ends_at_nothing():
