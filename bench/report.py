@@ -55,7 +55,7 @@ def contest_table(mine: list[dict], levels: Sequence[str] = LEVELS) -> list[str]
 
 
 def other_sources() -> str:
-    """The shipped models on pairs that nobody generated."""
+    """The shipped models on pairs of other sources than those of the tables."""
     parts = []
     found = rows("evaluation-sources.jsonl")
     for task, source in dict.fromkeys((r["task"], r["source"]) for r in found):

@@ -1,4 +1,4 @@
-"""The shipped models on pairs that nobody generated: photographs, reflectivity of real wells, published sections.
+"""The shipped models on other pairs: photographs, blocky reflectivity, that of real wells, published sections.
 
 Run: python bench/tables/sources.py [--wells FILE.npz] [--sections FILE...] [--pairs N]
 Photographs need the extra `images`. Without its option a source of deconvolution keeps the rows that are there.
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     arguments = parser.parse_args()
     jobs = [("deblur", "photographs", "photographs"), ("defog", "photographs", "photographs")]
+    jobs += [("deconv", "blocky", "blocky")]
     jobs += [("deconv", str(arguments.wells), "wells")] if arguments.wells else []
     jobs += [("deconv", str(path), path.stem) for path in arguments.sections]
     kept = read(arguments.out) if arguments.out.is_file() else []

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aafast.config import METHODS
+from aafast.evaluation.experiments import PLAIN, SURVEY
 from aafast.tasks import TASKS
 from aafast.training import preset
 
@@ -32,7 +33,6 @@ PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
 LAST = {"steps": 300, "learning_rate": 1e-3}
 DEEPEN = 5  # of the A-adaptive unrolled models in the last stage; robust LU at K is the worse for it
 EQUILIBRIUM_STEPS = 400  # where there is one stage
-PLAIN, SURVEY = "adaptive-lu-uncalibrated", "adaptive-lu-survey"
 OTHERS: dict[str, dict[str, Any]] = {
     PLAIN: {"calibration": "none"},
     SURVEY: {"calibration": "none", "channels": 32, "depth": 7},
