@@ -192,6 +192,7 @@ def test_claims_say_yes_and_no():
     assert verdicts["In distribution it never costs"] == "**no**"
     assert verdicts["Deconvolution beats FISTA by 3"] == "yes"
     assert verdicts["Another start of theta changes"] == "not measured"
+    assert "told the true wavelet nothing here is more than +4.10" in text  # the oracle without adaptation
     truth = gap_rows(12.0, 11.0, 11.0, 12.0, mismatch="none")
     right = claims(of([*gap_rows(10.0, 10.0, 10.0, 10.2, mismatch="in"), *truth]))
     (line,) = (line for line in right.text.splitlines() if "never costs" in line)
