@@ -109,15 +109,17 @@ def keep(problem: Problem, state: Aux, z: Tensor) -> Updated:
 
 
 THETA_UPDATES = {"none": keep, "adamw": adamw, "gradient": gradient, "least-squares": least_squares}
+THETA_STARTS = {"least-squares": fitted_rest}  # of solvers that fit the start to the data; others take it as saved
 
 
 def start_theta(problem: Problem, samples: int) -> Theta:
     """theta before the first iteration, every tensor [samples, ...]."""
     theta = problem.residual.start(samples)
-    if problem.config.theta_solver.name != "least-squares" or not theta:
+    fit = THETA_STARTS.get(problem.config.theta_solver.name)
+    if fit is None or not theta:
         return theta
     with torch.no_grad():
-        return fitted_rest(problem, theta)
+        return fit(problem, theta)
 
 
 def update_theta(problem: Problem, state: Aux, z: Tensor) -> Updated:

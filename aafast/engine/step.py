@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..adaptive.models import Model
 from ..adaptive.state import Aux, initial, theta_of, updated
-from ..adaptive.theta_solvers import start_theta, update_theta
+from ..adaptive.theta_solvers import THETA_STARTS, start_theta, update_theta
 from ..adaptive.z_solvers import update_z
 from ..physics import ForwardModel, GaussianBlur, Haze, WaveletConvolution
 from .optimiser import adamw
@@ -73,8 +73,10 @@ class AdaptiveWork(PlainWork):
 
     def start(self, index: Tensor) -> tuple[Tensor, Aux]:
         x0 = self.y[index]
-        if not self.apart:
-            return x0, initial(x0, start_theta(self._together(index), 1 if self.shared else len(index)))
+        if self.model.config.theta_solver.name not in THETA_STARTS:
+            return x0, initial(x0, self.model.residual.start(1 if self.shared else len(index)))
+        if self.shared:
+            return x0, initial(x0, start_theta(self._together(index.cpu()), 1))
         own = [start_theta(self._alone(sample), 1) for sample in index.tolist()]
         return x0, initial(x0, {name: torch.cat([theta[name] for theta in own]) for name in own[0]})
 
