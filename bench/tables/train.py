@@ -4,8 +4,8 @@ Run: python bench/tables/train.py MODELS [--tasks TASK...] [--seeds N] [--jobs N
 Images are trained for in three stages, the first two under MODELS/stage-1 and MODELS/stage-2: from fresh weights; once
 more as long on other pairs; briefly on larger patches, with a calibration that was trained on such, adaptive
 LU at several depths. The equilibrium models take part from the second on: they go on from the unrolled ones of the same
-seed, as those do themselves, so that both had the same start and as many steps. Deconvolution has one stage, since a
-second changed nothing, and its equilibrium models go on from the unrolled ones; beside them a larger network is trained
+seed, as those do themselves, so that both had the same start and as many steps. Deconvolution has two stages, the
+second a short one, in which the equilibrium models take part in the same way; beside them a larger network is trained
 for surveys, without calibration. About three hours of one processor core. A training that was stopped goes on where it
 was; a finished one is not repeated.
 """
@@ -32,7 +32,7 @@ CALIBRATION = {
 PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
 LAST = {"steps": 300, "learning_rate": 1e-3}
 DEEPEN = 5  # of the A-adaptive unrolled models in the last stage; robust LU at K is the worse for it
-EQUILIBRIUM_STEPS = 400  # where there is one stage
+SHORT = 400  # steps of deconvolution's second stage: a longer one changed nothing
 OTHERS: dict[str, dict[str, Any]] = {
     PLAIN: {"calibration": "none"},
     SURVEY: {"calibration": "none", "channels": 32, "depth": 7},
@@ -80,7 +80,7 @@ def chain(models: Path, task: str, seed: int) -> list[Command]:
     labels = [name for name in METHODS if name != "adaptive-deq"] + extra
 
     def at(stage: int, label: str) -> Path:
-        last = len(CALIBRATION[task]) == 1 or stage == 3
+        last = stage == 3 or label == SURVEY
         return Path(models if last else models / f"stage-{stage}", task, label, f"seed-{seed}")
 
     jobs = []
@@ -88,15 +88,15 @@ def chain(models: Path, task: str, seed: int) -> list[Command]:
         method = "adaptive-lu" if label in OTHERS else label
         given = calibrated if label == "adaptive-lu" else ["--steps", str(SURVEY_STEPS)] if label == SURVEY else []
         jobs.append(command(at(1, label), task, method, *own, *given, *fields(models, label, task)))
-    start = ["--init", str(at(1, "adaptive-lu"))]
-    if task not in PATCHES:
-        steps = ["--steps", str(EQUILIBRIUM_STEPS)]
-        return [*jobs, command(at(1, "adaptive-deq"), task, "adaptive-deq", *own, *start, *steps)]
     for label in [*labels, "adaptive-deq"]:
         method = "adaptive-lu" if label in OTHERS else label
         start = ["--init", str(at(1, "adaptive-lu" if label == "adaptive-deq" else label))]
         # The weights are there: pairs that were not seen before.
         other = ["--seed", str(100 + seed), *start, *fields(models, label, task)]
+        if task not in PATCHES:
+            if label != SURVEY:
+                jobs.append(command(at(3, label), task, method, *other, "--steps", str(SHORT)))
+            continue
         jobs.append(command(at(2, label), task, method, *other))
         last = LAST | ({"deepen": DEEPEN} if method == "adaptive-lu" else {})
         options = ["--seed", str(200 + seed), "--init", str(at(2, label)), "--shape", PATCHES[task]]
