@@ -31,8 +31,8 @@ from .variants import AS_SAVED, applies
 LEVELS = ("none", "in", "out", "beyond")
 SEEDS = 3  # that a claim needs
 CURVE_PAIRS = 16
-# Labels of trained models beside the methods: adaptive LU without calibration, and the larger one for surveys.
-PLAIN, SURVEY = "adaptive-lu-uncalibrated", "adaptive-lu-survey"
+# Labels of trained models beside the methods: adaptive LU without calibration, and a larger one with it.
+PLAIN, LARGE = "adaptive-lu-uncalibrated", "adaptive-lu-large"
 
 
 def find(folder: Path, task: str) -> dict[str, list[Path]]:

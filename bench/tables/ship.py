@@ -1,5 +1,5 @@
 """The weights of the package: of every task and method the seed whose validation gains most over the measurement; and
-the model of surveys, which goes by its task's name.
+larger one, which goes by its task's name.
 
 Run: python bench/tables/ship.py MODELS [--tasks TASK...] [--out FOLDER]
 Test pairs have no say in the choice. In the cards, folders below MODELS are named from there.
@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from aafast.config import METHODS
-from aafast.evaluation.experiments import SURVEY, find
+from aafast.evaluation.experiments import LARGE, find
 from aafast.tasks import TASKS
 from aafast.tasks.checkpoint import CARD, WEIGHTS
 
@@ -48,8 +48,8 @@ def main() -> None:
             best = max(found[method], key=gain)
             ship(best, arguments.out / f"{task}-{method}", arguments.models)
             print(f"{task}-{method}: {best.name}, {gain(best):+.2f} dB over the measurement")
-        for survey in found.get(SURVEY, []):
-            ship(survey, arguments.out / task, arguments.models)
+        for large in found.get(LARGE, []):
+            ship(large, arguments.out / task, arguments.models)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ Images are trained for in three stages, the first two under MODELS/stage-1 and M
 more as long on other pairs; briefly on larger patches, with a calibration that was trained on such, adaptive
 LU at several depths. The equilibrium models take part from the second on: they go on from the unrolled ones of the same
 seed, as those do themselves, so that both had the same start and as many steps. Deconvolution has two stages, the
-second a short one, in which the equilibrium models take part in the same way; beside them a larger network is trained
-for surveys, without calibration. About three hours of one processor core. A training that was stopped goes on where it
-was; a finished one is not repeated.
+second a short one with the theta-step that the models are saved with, in which the equilibrium models take part in the
+same way; the larger network beside them has three. About three hours of one processor core. A training that was stopped
+goes on where it was; a finished one is not repeated.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from aafast.config import METHODS
-from aafast.evaluation.experiments import PLAIN, SURVEY
+from aafast.evaluation.experiments import LARGE, PLAIN
 from aafast.tasks import TASKS
 from aafast.training import preset
 
@@ -32,12 +32,12 @@ CALIBRATION = {
 PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
 LAST = {"steps": 300, "learning_rate": 1e-3}
 DEEPEN = 5  # of the A-adaptive unrolled models in the last stage; robust LU at K is the worse for it
-SHORT = 400  # steps of deconvolution's second stage: a longer one changed nothing
-OTHERS: dict[str, dict[str, Any]] = {
-    PLAIN: {"calibration": "none"},
-    SURVEY: {"calibration": "none", "channels": 32, "depth": 7},
-}
-SURVEY_STEPS = 5000
+SHORT = 400  # steps of deconvolution's second stage
+LARGER = {"channels": 32, "depth": 7}
+# Its stages: without calibration, with it, and with the theta-step too.
+LARGE_STAGES: tuple[dict[str, Any], ...] = (
+    {"steps": 5000}, {"steps": 1500, "learning_rate": 1e-3}, {"steps": 500, "learning_rate": 5e-4}
+)  # fmt: skip
 Command = list[str]
 
 
@@ -64,8 +64,8 @@ def calibrations(models: Path, task: str) -> list[Command]:
 
 def fields(models: Path, label: str, task: str, **values: Any) -> list[str]:
     """The option that gives a training fields of its plan, which are written to a file."""
-    if label in OTHERS:
-        values["settings"] = preset(task, "adaptive-lu").to_dict()["settings"] | OTHERS[label]
+    if label == PLAIN:
+        values["settings"] = preset(task, "adaptive-lu").to_dict()["settings"] | {"calibration": "none"}
     if not values:
         return []
     path = models / f"{task}-{label}{'-last' if 'steps' in values else ''}.json"
@@ -73,37 +73,77 @@ def fields(models: Path, label: str, task: str, **values: Any) -> list[str]:
     return ["--config", str(path)]
 
 
-def chain(models: Path, task: str, seed: int) -> list[Command]:
-    """The trainings of one task and seed, in an order in which each finds what it starts from."""
+def at(models: Path, stage: int, task: str, label: str, seed: int) -> Path:
+    """Where the models of a stage lie; those of the last, 3, are those of the tables."""
+    return Path(models if stage == 3 else models / f"stage-{stage}", task, label, f"seed-{seed}")
+
+
+def of_images(models: Path, task: str, seed: int) -> list[Command]:
+    """The trainings of an image task and seed, in an order in which each finds what it starts from."""
     own, calibrated = ["--seed", str(seed)], ["--calibration", str(calibration(models, task, 0))]
-    extra = [] if seed > 1 else [PLAIN] if task in PATCHES else [SURVEY]
-    labels = [name for name in METHODS if name != "adaptive-deq"] + extra
-
-    def at(stage: int, label: str) -> Path:
-        last = stage == 3 or label == SURVEY
-        return Path(models if last else models / f"stage-{stage}", task, label, f"seed-{seed}")
-
+    labels = [name for name in METHODS if name != "adaptive-deq"] + ([PLAIN] if seed == 1 else [])
     jobs = []
     for label in labels:
-        method = "adaptive-lu" if label in OTHERS else label
-        given = calibrated if label == "adaptive-lu" else ["--steps", str(SURVEY_STEPS)] if label == SURVEY else []
-        jobs.append(command(at(1, label), task, method, *own, *given, *fields(models, label, task)))
+        method = "adaptive-lu" if label == PLAIN else label
+        given = calibrated if label == "adaptive-lu" else []
+        folder = at(models, 1, task, label, seed)
+        jobs.append(command(folder, task, method, *own, *given, *fields(models, label, task)))
     for label in [*labels, "adaptive-deq"]:
-        method = "adaptive-lu" if label in OTHERS else label
-        start = ["--init", str(at(1, "adaptive-lu" if label == "adaptive-deq" else label))]
+        method = "adaptive-lu" if label == PLAIN else label
+        start = at(models, 1, task, "adaptive-lu" if label == "adaptive-deq" else label, seed)
+        second = at(models, 2, task, label, seed)
         # The weights are there: pairs that were not seen before.
-        other = ["--seed", str(100 + seed), *start, *fields(models, label, task)]
-        if task not in PATCHES:
-            if label != SURVEY:
-                jobs.append(command(at(3, label), task, method, *other, "--steps", str(SHORT)))
-            continue
-        jobs.append(command(at(2, label), task, method, *other))
+        other = ["--seed", str(100 + seed), "--init", str(start), *fields(models, label, task)]
+        jobs.append(command(second, task, method, *other))
         last = LAST | ({"deepen": DEEPEN} if method == "adaptive-lu" else {})
-        options = ["--seed", str(200 + seed), "--init", str(at(2, label)), "--shape", PATCHES[task]]
+        options = ["--seed", str(200 + seed), "--init", str(second), "--shape", PATCHES[task]]
         if method.startswith("adaptive") and label != PLAIN:
             options += ["--calibration", str(calibration(models, task, 1))]
-        jobs.append(command(at(3, label), task, method, *options, *fields(models, label, task, **last)))
+        given = fields(models, label, task, **last)
+        jobs.append(command(at(models, 3, task, label, seed), task, method, *options, *given))
     return jobs
+
+
+def of_sections(models: Path, task: str, seed: int) -> list[Command]:
+    """The same for deconvolution."""
+    calibrated = ["--calibration", str(calibration(models, task, 0))]
+
+    def job(stage: int, label: str, method: str, *options: str, **values: Any) -> Command:
+        given = []
+        if values:
+            path = models / f"{task}-{label}-{stage}.json"
+            path.write_text(json.dumps(values) + "\n", encoding="utf-8")
+            given = ["--config", str(path)]
+        own = ["--seed", str({1: 0, 2: 100, 3: 200 if label == LARGE else 100}[stage] + seed)]
+        return command(at(models, stage, task, label, seed), task, method, *own, *options, *given)
+
+    def settings(method: str, **changes: Any) -> dict[str, Any]:
+        return preset(task, method).to_dict()["settings"] | changes
+
+    def start(stage: int, label: str) -> list[str]:
+        return ["--init", str(at(models, stage, task, label, seed))]
+
+    jobs = [job(1, name, name) for name in ("direct", "robust-lu")]
+    jobs.append(job(1, "adaptive-lu", "adaptive-lu", *calibrated))
+    short = ["--steps", str(SHORT)]
+    jobs += [job(3, name, name, *start(1, name), *short) for name in ("direct", "robust-lu")]
+    for name in ("adaptive-lu", "adaptive-deq"):
+        theta = preset(task, name).to_dict()["shipped"]
+        jobs.append(job(3, name, name, *start(1, "adaptive-lu"), *short, settings=settings(name, **theta)))
+    if seed == 1:
+        theta = preset(task, "adaptive-lu").to_dict()["shipped"]
+        without = settings("adaptive-lu", **LARGER, calibration="none")
+        first, second, third = LARGE_STAGES
+        jobs.append(job(1, LARGE, "adaptive-lu", settings=without, **first))
+        changed = settings("adaptive-lu", **LARGER)
+        jobs.append(job(2, LARGE, "adaptive-lu", *start(1, LARGE), *calibrated, settings=changed, **second))
+        jobs.append(job(3, LARGE, "adaptive-lu", *start(2, LARGE), settings=changed | theta, **third))
+    return jobs
+
+
+def chain(models: Path, task: str, seed: int) -> list[Command]:
+    """The trainings of one task and seed."""
+    return (of_images if task in PATCHES else of_sections)(models, task, seed)
 
 
 def run(jobs: list[Command]) -> None:
