@@ -55,10 +55,8 @@ _DECONV: dict[str, dict[str, Any]] = {
             "residual_channels": 16,
             "calibration": "wavelet",
             "z_solver": _EXACT,
-            # Training without the theta-step is several times faster; docs/models.md has what it earns afterwards.
-            "theta_solver": _FIXED,
+            "theta_solver": InnerSolver("least-squares", damping=3.0),
         },
-        "shipped": {"theta_solver": InnerSolver("least-squares", damping=3.0)},
     },
 }
 _DEBLUR: dict[str, dict[str, Any]] = {
@@ -111,14 +109,13 @@ def preset(task: str, method: str, name: str = "compact", /, **fields: Any) -> T
     if name == "calibration":
         check_choice("method of a calibration", method, tuple(m for m in METHODS if m.startswith("adaptive")))
         values |= _CALIBRATION
-    settings, shipped = dict(values.get("settings", {})), dict(values.get("shipped", {}))
+    settings = dict(values.get("settings", {}))
     if not method.startswith("adaptive"):
         settings = {key: value for key, value in settings.items() if key not in _OF_ADAPTIVE}
-        shipped = {}
     if name != "paper" and method == "adaptive-deq":
         settings |= _EQUILIBRIUM
     for key, own in (("task", task), ("method", method)):
         check_choice(f"{key} of the training plan", fields.pop(key, own), (own,))
     return TrainingPlan.from_dict(
-        {"task": task, "method": method, **values, "settings": settings, "shipped": shipped, **fields}
+        {"task": task, "method": method, **values, "settings": settings, **fields}
     )

@@ -33,7 +33,8 @@ PATCHES = {"deblur": "64x64", "defog": "128x128"}  # of the last stage
 LAST = {"steps": 300, "learning_rate": 1e-3}
 DEEPEN = 5  # of the A-adaptive unrolled models in the last stage; robust LU at K is the worse for it
 SHORT = 400  # steps of deconvolution's second stage
-LARGER = {"channels": 32, "depth": 7}
+LARGER: dict[str, Any] = {"channels": 32, "depth": 7}
+UNADAPTED: dict[str, Any] = {"theta_solver": {"name": "none"}}  # faster, for the first steps
 # Its stages: without calibration, with it, and with the theta-step too.
 LARGE_STAGES: tuple[dict[str, Any], ...] = (
     {"steps": 5000}, {"steps": 1500, "learning_rate": 1e-3}, {"steps": 500, "learning_rate": 5e-4}
@@ -117,27 +118,23 @@ def of_sections(models: Path, task: str, seed: int) -> list[Command]:
         own = ["--seed", str({1: 0, 2: 100, 3: 200 if label == LARGE else 100}[stage] + seed)]
         return command(at(models, stage, task, label, seed), task, method, *own, *options, *given)
 
-    def settings(method: str, **changes: Any) -> dict[str, Any]:
-        return preset(task, method).to_dict()["settings"] | changes
+    def settings(**changes: Any) -> dict[str, Any]:
+        return preset(task, "adaptive-lu").to_dict()["settings"] | changes
 
     def start(stage: int, label: str) -> list[str]:
         return ["--init", str(at(models, stage, task, label, seed))]
 
     jobs = [job(1, name, name) for name in ("direct", "robust-lu")]
-    jobs.append(job(1, "adaptive-lu", "adaptive-lu", *calibrated))
+    jobs.append(job(1, "adaptive-lu", "adaptive-lu", *calibrated, settings=settings(**UNADAPTED)))
     short = ["--steps", str(SHORT)]
     jobs += [job(3, name, name, *start(1, name), *short) for name in ("direct", "robust-lu")]
-    for name in ("adaptive-lu", "adaptive-deq"):
-        theta = preset(task, name).to_dict()["shipped"]
-        jobs.append(job(3, name, name, *start(1, "adaptive-lu"), *short, settings=settings(name, **theta)))
+    jobs += [job(3, name, name, *start(1, "adaptive-lu"), *short) for name in ("adaptive-lu", "adaptive-deq")]
     if seed == 1:
-        theta = preset(task, "adaptive-lu").to_dict()["shipped"]
-        without = settings("adaptive-lu", **LARGER, calibration="none")
         first, second, third = LARGE_STAGES
-        jobs.append(job(1, LARGE, "adaptive-lu", settings=without, **first))
-        changed = settings("adaptive-lu", **LARGER)
-        jobs.append(job(2, LARGE, "adaptive-lu", *start(1, LARGE), *calibrated, settings=changed, **second))
-        jobs.append(job(3, LARGE, "adaptive-lu", *start(2, LARGE), settings=changed | theta, **third))
+        plain = settings(**LARGER, **UNADAPTED)
+        jobs.append(job(1, LARGE, "adaptive-lu", settings=plain | {"calibration": "none"}, **first))
+        jobs.append(job(2, LARGE, "adaptive-lu", *start(1, LARGE), *calibrated, settings=plain, **second))
+        jobs.append(job(3, LARGE, "adaptive-lu", *start(2, LARGE), settings=settings(**LARGER), **third))
     return jobs
 
 
