@@ -12,6 +12,9 @@
 | theta-uniform-10, theta-xavier-10 | the same over 10, the scale at which this package starts its networks |
 | as-published | robust-lu as its deblurring script runs it, `x - exp(eta) A0 A0 x - A0 y`: a misplaced bracket |
 
+A theta-step that fits its convolutional rest to the data leaves next to nothing of it. A model that was trained so has
+none in "no-theta" and "calibration-only" either: y_hat = A z, not A z and kernels that it never met.
+
 What is a vector in theta (biases, GroupNorm's factors, the wavelet correction) keeps its start in the last but one:
 neither scheme is defined for vectors.
 """
@@ -26,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ..adaptive import Model, RobustLU
+from ..adaptive.theta_solvers import THETA_STARTS
 from ..config import InnerSolver, ModelConfig
 from ..errors import InputError, describe
 from ..physics import ForwardModel
@@ -103,6 +107,9 @@ def variant(model: Model, name: str, seed: int = 0) -> Model:
     found.backend, found.precision = model.backend, model.precision
     if name in _SOLVERS:
         found.config = replace(model.config, **_SOLVERS[name])
+        if found.config.theta_solver == NO_THETA and model.config.theta_solver.name in THETA_STARTS:
+            with torch.no_grad():
+                found.residual.start_values["conv3_weight"].zero_()
     elif name in _STARTS:
         draw, factor = _STARTS[name]
         with torch.random.fork_rng(devices=[]), torch.no_grad():

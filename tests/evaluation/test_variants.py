@@ -45,6 +45,17 @@ def test_no_theta_moves_z_alone(adaptive, pairs):
     assert not torch.equal(solved(adaptive, batch).wavelet, batch.nominal.wavelet)
 
 
+def test_no_theta_is_the_nominal_model_where_the_rest_would_have_been_fitted(build, pairs):
+    batch = pairs("deconv")
+    fitted = build("deconv", "adaptive-lu", theta_solver=InnerSolver("least-squares"))
+    found = variant(fitted, "no-theta")
+    y_hat, nominal = found.residual(found.residual.start(len(batch.y)), batch.y, batch.nominal)
+    assert torch.equal(y_hat, nominal) and fitted.residual.start_values["conv3_weight"].abs().max() > 0
+    kept = variant(build("deconv", "adaptive-lu", theta_solver=InnerSolver("adamw")), "no-theta")
+    y_hat, nominal = kept.residual(kept.residual.start(len(batch.y)), batch.y, batch.nominal)
+    assert not torch.equal(y_hat, nominal)  # trained with this rest, and judged with it
+
+
 def test_the_authors_step_moves_z_by_its_size(adaptive, pairs):
     batch = pairs("deconv")
     found = solved(variant(adaptive, "authors"), batch)
