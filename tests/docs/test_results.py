@@ -7,7 +7,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [
     *(f"evaluation-{name}.jsonl" for name in ("table1", "table2", "ablation", "figures3to5", "figures6and8", "figure7",
-                                             "figure9", "proposition51")),
+                                             "figure9", "proposition51", "blocky")),
     "solve-cpu.jsonl",
 ]  # fmt: skip
 

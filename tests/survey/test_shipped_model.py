@@ -1,16 +1,13 @@
 """The shipped model on whole lines: no seams at patch borders, relative amplitudes kept, dead traces untouched."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 
-import aafast
 from aafast.data import synthetic_line
 from aafast.evaluation import compare
 from aafast.survey import make_wavelet
 from aafast.survey.section import reconstruct_section
-from aafast.tasks import load
+from aafast.survey.solver import SolverSpec
 
 # RMS of the change, relative to the RMS of the answer, when every patch border moves.
 SHIFT_TOLERANCE = 0.01
@@ -19,8 +16,7 @@ SHIFT_TOLERANCE = 0.01
 @pytest.fixture(scope="module")
 def case():
     line = synthetic_line(200, 400, seed=5, snr_db=20.0)
-    solve = partial(aafast.reconstruct, model=load("deconv"))
-    return line, make_wavelet(line.wavelet_nominal, 1000 * line.dt, "nominal"), solve
+    return line, make_wavelet(line.wavelet_nominal, 1000 * line.dt, "nominal"), SolverSpec("deconv").load()
 
 
 def rms(values):
