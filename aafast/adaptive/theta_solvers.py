@@ -69,9 +69,10 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     half = taps // 2
     padded = torch.nn.functional.pad(z, (0, 0, half, half))
     shifts = padded.unfold(2, z.shape[2], 1).flip(2)[:, 0]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
-    design = shifts.flatten(2)
-    right = (design @ target[:, 0].transpose(1, 2).flatten(1).unsqueeze(2)).squeeze(2)
-    gram = design @ design.transpose(1, 2)
+    # Trace by trace: a product over all samples is split among threads, and their number would show in the last bits.
+    design = shifts.contiguous().transpose(1, 2)
+    right = (design @ target[:, 0].mT.unsqueeze(3)).sum(1).squeeze(2)
+    gram = (design @ design.mT).sum(1)
     if len(dw) == 1:
         gram, right = gram.sum(0, keepdim=True), right.sum(0, keepdim=True)
     trace = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)

@@ -125,10 +125,11 @@ class WaveletConvolution(ForwardModel):
         return kept[1]
 
     def _factorise(self, time: int, mu: float) -> Tensor:
-        dense = self.matrix(time)
+        # In double precision, since a library's order of summing changes with its threads: that is lost in rounding.
+        dense = self.matrix(time).double()
         eye = torch.eye(time, dtype=dense.dtype, device=dense.device)
         factor, failed = torch.linalg.cholesky_ex(dense.mT @ dense + mu * eye)
-        return torch.where((failed != 0)[:, None, None], float("nan"), factor)
+        return torch.where((failed != 0)[:, None, None], float("nan"), factor).to(self.wavelet.dtype)
 
     def features(self) -> Tensor:
         """The wavelets [1 or B, K]."""
