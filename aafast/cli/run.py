@@ -35,6 +35,8 @@ def register(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--well", metavar="FILE.las@TRACE[:MS]",
                         help="give the estimated wavelet the phase of the tie to a well at a trace (from 1, in file "
                              "order), whose logs begin near MS of two-way time if that is known")
+    parser.add_argument("--no-calibrate", action="store_true",
+                        help="take a given wavelet as it is; else the model corrects it once for the survey")
     parser.add_argument("--wavelet-windows", type=pair, metavar="TxA",
                         help="estimate the wavelet in T windows of time and A areas; between them it varies smoothly")
     parser.add_argument("--corrected-wavelets", metavar="FILE.npz",
@@ -79,6 +81,7 @@ def _run(arguments: argparse.Namespace, given: dict):
         model=arguments.model,
         device=arguments.device,
         report=arguments.report,
+        calibrate=not arguments.no_calibrate,
         keep_text_header=arguments.keep_text_header,
         skip_bad=arguments.skip_bad,
         phase=arguments.phase,

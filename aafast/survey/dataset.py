@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputError, describe
+from .calibrate import calibrate_with
 from .gain import smooth_gain
 from .section import BATCH, PATCH, Solve, reconstruct_section
 from .solver import SolverSpec
-from .wavelet import TAPS, Wavelet, estimate_wavelet
+from .wavelet import TAPS, estimate_wavelet
 from .wavelet_file import parse_wavelet
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def reconstruct_dataset(
     phase: str = "constant",
     polarity: int = 1,
     solve: Solve | None = None,
+    calibrate: bool = True,
 ) -> xarray.Dataset:
     """The dataset with reflectivity in the place of its amplitudes: what `run` writes, for data that are open already.
 
@@ -44,13 +46,14 @@ def reconstruct_dataset(
 
     ds: has `variable` [..., time], of one line [trace, time] or a cube [inline, crossline, time], float, with a
     coordinate of the last dimension in ms; `mask` [...] bool may lack. wavelet, model, device, patch, overlap, halo,
-    batch, phase, polarity, solve: see `run`. Returns a copy. Raises InputError on other datasets, CheckpointError,
-    BackendError.
+    batch, phase, polarity, solve, calibrate: see `run`. Returns a copy. Raises InputError on other datasets,
+    CheckpointError, BackendError.
     """
     amplitude, interval, live = _check(ds, variable, mask)
     samples = amplitude.shape[-1]
     nominal = parse_wavelet(wavelet, interval, samples, polarity=polarity)
-    solver = SolverSpec(model, device, solve).load()
+    spec = SolverSpec(model, device, solve)
+    solver = spec.load()
     lines: Sequence[Any] = range(amplitude.shape[0]) if amplitude.ndim == 3 else (Ellipsis,)
     found = np.array(amplitude.values, np.float32)
     alive = [_live(found[k], live[k]) for k in lines]
@@ -58,9 +61,15 @@ def reconstruct_dataset(
     if not chosen:
         raise InputError(describe(f"variable {variable}", "only dead traces", "one live trace or more",
                                   "Check the dataset"))
+    network = spec.calibration() if nominal is not None and calibrate else None
+    lively = dict(zip(lines, alive, strict=True))
     if nominal is None:
-        nominal = _estimate(found, dict(zip(lines, alive, strict=True)), chosen, interval, phase, polarity)
-    for k, some in zip(lines, alive, strict=True):
+        images, masks = _look_at(found, lively, chosen)
+        taps = min(TAPS, samples - 1 + samples % 2)
+        nominal = estimate_wavelet(images, interval, taps, phase, live=masks, polarity=polarity)
+    elif network is not None:
+        nominal = calibrate_with(network, nominal, *_look_at(found, lively, chosen), patch)
+    for k, some in lively.items():
         if some.any():
             data = np.where(some, found[k].T, np.float32(0))
             result = reconstruct_section(data, nominal, solver, live=some, patch=patch, overlap=overlap, halo=halo,
@@ -98,16 +107,12 @@ def _live(traces: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return mask & np.isfinite(traces).all(1) & (traces != traces[:, :1]).any(1)
 
 
-def _estimate(
-    found: np.ndarray, alive: dict, chosen: list, interval: float, phase: str, polarity: int
-) -> Wavelet:
-    """A wavelet from some of the lines, each divided by its gain."""
+def _look_at(found: np.ndarray, alive: dict, chosen: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Some of the lines, each divided by its gain, and their masks of live traces."""
     places = np.linspace(0, len(chosen) - 1, min(_LOOKED_AT, len(chosen))).round().astype(int)
     images, masks = [], []
     for k in (chosen[place] for place in places):
         data = np.where(alive[k], found[k].T, np.float32(0))
         images.append(data / smooth_gain(data, alive[k]))
         masks.append(alive[k])
-    samples = found.shape[-1]
-    return estimate_wavelet(images, interval, min(TAPS, samples - 1 + samples % 2), phase, live=masks,
-                            polarity=polarity)
+    return images, masks

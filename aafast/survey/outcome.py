@@ -19,7 +19,8 @@ CONVERGED, LIMIT, DIVERGED = 1, 2, 3  # of `aafast.solvers.Status`
 class RunResult:
     """What `run` did.
 
-    output, report: files. layout: facts of the input. wavelet: nominal. kind: "2D", "3D" or "irregular".
+    output, report: files. layout: facts of the input. wavelet: nominal. calibrated: what the model
+    made of a given one before it solved, or None. kind: "2D", "3D" or "irregular".
     sections: number. live, dead: traces. skipped: numbers (from 1) of traces with NaN or Inf. backend: what
     computed it. iterations, status: [n] per patch. residuals: [K, n], NaN after a patch stopped. wavelets:
     [n, taps] corrected, or None. misfit: ||d - W r|| / ||d|| over live traces. scale: factor on the
@@ -33,6 +34,7 @@ class RunResult:
     report: Path | None
     layout: Layout
     wavelet: Wavelet
+    calibrated: Wavelet | None
     kind: str
     sections: int
     live: int
@@ -54,14 +56,13 @@ class RunResult:
 
     def summary(self) -> str:
         """What a user wants to know, in a few lines."""
-        low, high = self.wavelet.band
         counts = f"{self.live} solved, {self.dead} dead"
         counts += f", {len(self.skipped)} with NaN or Inf (unchanged)" if self.skipped else ""
         total = self.seconds["total"]
         lines = [
             f"survey     {self.kind}, {self.sections} section(s), traces: {counts}",
-            f"wavelet    {self.wavelet.source}, peak {self.wavelet.dominant:.1f} Hz, "
-            f"{low:.0f} to {high:.0f} Hz, phase {round(self.wavelet.phase)} degrees",
+            f"wavelet    {self.wavelet.source}, {self.wavelet.text()}",
+            *([] if self.calibrated is None else [f"calibrated {self.calibrated.text()}"]),
             f"patches    {self.status.size}, {self._stops()}",
             f"misfit     {100 * self.misfit:.1f} % of the data",
             f"time       {total:.1f} s, {self.live / total:.1f} traces/s, of which solving "
@@ -75,7 +76,7 @@ class RunResult:
 
     def as_dict(self) -> dict[str, Any]:
         """The figures and files of a run, without its arrays."""
-        w, status = self.wavelet, self.status
+        status = self.status
         stops = {"converged": CONVERGED, "limit": LIMIT, "diverged": DIVERGED}
         return {
             "output": self.output,
@@ -83,7 +84,8 @@ class RunResult:
             "kind": self.kind,
             "sections": self.sections,
             "traces": {"live": self.live, "dead": self.dead, "skipped": self.skipped},
-            "wavelet": {"source": w.source, "peak_hz": w.dominant, "band_hz": w.band, "phase_degrees": w.phase},
+            "wavelet": _figures(self.wavelet),
+            "calibrated": None if self.calibrated is None else _figures(self.calibrated),
             "patches": {name: int((status == code).sum()) for name, code in stops.items()} | {"all": status.size},
             "iterations": {"least": int(self.iterations.min()), "most": int(self.iterations.max())},
             "misfit": self.misfit,
@@ -151,8 +153,12 @@ class Tally:
         return [f"{diverged} of {self.status.size} patches diverged: their best iterate is used"]
 
 
+def _figures(w: Wavelet) -> dict[str, Any]:
+    return {"source": w.source, "peak_hz": w.dominant, "band_hz": w.band, "phase_degrees": w.phase}
+
+
 def describe_run(
-    version: str, wavelet: Wavelet, tally: Tally, model: str, device: str, batch: int
+    version: str, wavelet: Wavelet, calibrated: Wavelet | None, tally: Tally, model: str, device: str, batch: int
 ) -> dict[str, str]:
     """The run's parameters, in words."""
     low, high = wavelet.band
@@ -166,6 +172,7 @@ def describe_run(
         "peak frequency": f"{wavelet.dominant:.1f} Hz",
         "band (-10 dB)": f"{low:.1f} to {high:.1f} Hz",
         "phase": f"{round(wavelet.phase)} degrees",
+        **({} if calibrated is None else {"calibrated to": calibrated.text()}),
         "patch": f"{tally.patch[0]} samples x {tally.patch[1]} traces",
         "batch": f"{batch} patches",
     }
@@ -177,5 +184,6 @@ def header_lines(parameters: dict[str, str]) -> list[str]:
     return [
         f"{p['version'].upper()}: SAMPLES ARE RECONSTRUCTED REFLECTIVITY",
         f"PATCH {p['patch']}, BACKEND {p['backend']}, MODEL {Path(p['model']).name}",
-        f"WAVELET {p['taps']} TAPS, PEAK {p['peak frequency']}, PHASE {p['phase']}, {p['wavelet']}",
+        f"WAVELET {p['taps']} TAPS, PEAK {p['peak frequency']}, PHASE {p['phase']}, "
+        f"{'CALIBRATED, ' if 'calibrated to' in p else ''}{p['wavelet']}",
     ]

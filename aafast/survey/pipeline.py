@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import FileError, InputError, describe, require
 from .blocks import Block, cut_sections
+from .calibrate import calibrate_with
 from .executor import Executor, ProcessExecutor, SerialExecutor
 from .files import AtomicFile, check_room, check_target
 from .job import Job, load_arrays, open_job
@@ -17,12 +18,15 @@ from .memory import parse_size, share_out
 from .outcome import RunResult, Tally, describe_run, header_lines
 from .plan import Plan
 from .prepare import (
+    CALIBRATED,
     SurveyPlan,
     estimate_nominal,
     has_plan,
     has_wavelet,
+    load_calibrated,
     load_plan,
     load_wavelet,
+    look_at,
     measure_survey,
     save_wavelet,
 )
@@ -69,6 +73,7 @@ def run(
     wavelet_windows: tuple[int, int] = (1, 1),
     corrected_wavelets: str | Path | None = None,
     well: str | None = None,
+    calibrate: bool = True,
 ) -> RunResult:
     """Reconstruct the reflectivity of a post-stack survey of any size and write it under the same headers.
 
@@ -88,6 +93,7 @@ def run(
     time and of areas in which it is estimated; between them it varies smoothly. corrected_wavelets: .npz to write
     the wavelets that the model found to, with their places and how they differ from the nominal ones. well:
     "FILE.las@TRACE" or "FILE.las@TRACE:MS", which gives the automatic wavelet the phase of its tie (see `wells`).
+    calibrate: let the model correct a wavelet that is not automatic, once for the survey (see `calibrate_wavelet`).
     Raises FileError, FormatError, InputError, CheckpointError, BackendError, MissingDependency.
     """
     clock = StopWatch()
@@ -95,7 +101,7 @@ def run(
     if workers < 1:
         raise InputError(describe("workers", workers, "1 or more", "Choose another number"))
     settings = Settings(patch, overlap, halo, batch, phase, polarity, keep_text_header, skip_bad, workers,
-                        parse_size(memory), scheduler, report is not None, wavelet_windows, well)
+                        parse_size(memory), scheduler, report is not None, wavelet_windows, well, calibrate)
     with ExitStack() as stack:
         source = open_source(input, sample_interval)
         stack.callback(source.close)
@@ -219,12 +225,20 @@ class _Task:
                     save_field(job.folder, estimate_field(
                         self.source, survey, self.settings.wavelet_windows, nominal, self.settings.phase,
                         self.settings.polarity))
+                self._calibrate(job, survey, nominal)
                 save_wavelet(job.folder, nominal)
         context, blocks = self._cut(job, survey, targets)
         resumed = self._work(job, context, blocks, survey, progress)
         outcome, pieces = self._finish(job, survey, nominal, targets, blocks)
         outcome.resumed = resumed
         return outcome, pieces
+
+    def _calibrate(self, job: Job, survey: SurveyPlan, nominal: Wavelet) -> None:
+        """Leave what a given wavelet is calibrated to in the job; an estimated one has the data's spectrum already."""
+        network = self.spec.calibration() if self._given is not None and self.settings.calibrate else None
+        if network is not None:
+            images, masks = look_at(self.source, survey)
+            save_wavelet(job.folder, calibrate_with(network, nominal, images, masks, self.settings.patch), CALIBRATED)
 
     def assemble(self, job: Job) -> SurveyQc:
         """What all blocks left for the report's maps."""
@@ -356,7 +370,8 @@ class _Task:
             tally.add(piece)
             if "x" in piece:
                 pieces.append(piece)
-        parameters = describe_run(__version__, nominal, tally, self.spec.model, self.spec.device or "cpu",
+        calibrated = load_calibrated(job.folder)
+        parameters = describe_run(__version__, nominal, calibrated, tally, self.spec.model, self.spec.device or "cpu",
                                   self.settings.batch)
         lines = [] if self.settings.keep_text_header else header_lines(parameters)
         with self.clock("write"):
@@ -373,6 +388,7 @@ class _Task:
             report=None,
             layout=layout,
             wavelet=nominal,
+            calibrated=calibrated,
             kind=geometry.kind,
             sections=len(geometry.sections),
             live=live,

@@ -28,6 +28,7 @@ _SHORTEST = 16  # samples of a trace: less holds no wavelet
 _LOOKED_AT = 8  # windows from which a wavelet is estimated
 _CHUNK, _WINDOW = 1 << 20, 1 << 20  # samples read at once, and of a window for the wavelet
 _PLACED, _NODES = "survey.npz", "nodes.f4"
+NOMINAL, CALIBRATED = "wavelet.npz", "calibrated.npz"
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,8 @@ def _sums(words: np.ndarray) -> np.ndarray:
     return np.einsum("t,tx->x", weights, words)  # modulo 2^32, where every weight has an inverse
 
 
-def estimate_nominal(source, plan: SurveyPlan, phase: str, polarity: int) -> Wavelet:
-    """A wavelet for the whole survey from some of its windows, each divided by its gain.
+def look_at(source, plan: SurveyPlan) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Some windows of a survey, each divided by its gain: images [T, n] and masks of live traces [n].
 
     Up to 8 windows of about a million samples: whole sections where they are no larger, spread over the survey.
     """
@@ -176,27 +177,38 @@ def estimate_nominal(source, plan: SurveyPlan, phase: str, polarity: int) -> Wav
         data = np.where(alive, source.read(plan.traces[here][first:stop]), np.float32(0))
         images.append(data / plan.gain(number).part(first, stop))
         masks.append(alive)
+    return images, masks
+
+
+def estimate_nominal(source, plan: SurveyPlan, phase: str, polarity: int) -> Wavelet:
+    """A wavelet for the whole survey from some of its windows."""
+    layout = source.layout
+    images, masks = look_at(source, plan)
     taps = min(TAPS, layout.samples - 1 + layout.samples % 2)
     return estimate_wavelet(images, layout.interval, taps, phase, live=masks, polarity=polarity)
 
 
-def save_wavelet(folder: Path, wavelet: Wavelet) -> None:
-    """Keep the nominal wavelet in the job."""
+def save_wavelet(folder: Path, wavelet: Wavelet, name: str = NOMINAL) -> None:
+    """Keep a wavelet in the job: the nominal one, or what it was calibrated to."""
     words = {name: getattr(wavelet, name) for name in ("dt", "source", "phase", "dominant", "band", "notes")}
-    save_arrays(folder / "wavelet.npz", samples=wavelet.samples, words=np.frombuffer(json.dumps(words).encode(), "u1"))
+    save_arrays(folder / name, samples=wavelet.samples, words=np.frombuffer(json.dumps(words).encode(), "u1"))
 
 
 def has_wavelet(folder: Path) -> bool:
     """Whether the job holds a nominal wavelet."""
-    return os.path.exists(folder / "wavelet.npz")
+    return os.path.exists(folder / NOMINAL)
 
 
-def load_wavelet(folder: Path) -> Wavelet:
-    """The nominal wavelet that the job holds."""
-    held = load_arrays(folder / "wavelet.npz")
+def load_wavelet(folder: Path, name: str = NOMINAL) -> Wavelet:
+    """The nominal wavelet that the job holds, or another."""
+    held = load_arrays(folder / name)
     words = json.loads(held["words"].tobytes())
     return Wavelet(held["samples"], **{**words, "band": tuple(words["band"]), "notes": tuple(words["notes"])})
 
+
+def load_calibrated(folder: Path) -> Wavelet | None:
+    """The wavelet that the job solves with in the place of the nominal one, if any."""
+    return load_wavelet(folder, CALIBRATED) if os.path.exists(folder / CALIBRATED) else None
 
 
 _Chunk = tuple[int, slice, tuple[np.ndarray, np.ndarray]]

@@ -149,7 +149,7 @@ def reconstruct_part(
     halo = find_halo(block, plan.trace)
     here = slice(*np.searchsorted(part.at, [part.first, part.stop]))
     live = part.live[here]
-    y = _pad(_fill_dead(part)[:, here] / gain)
+    y = flatten(part, gain)
     width = np.pad(live, (0, y.shape[1] - live.size))
     todo = [n for n in patches_of(plan, halo.columns) if width[_shifted(plan[n].trace, halo.first)].any()]
     seconds["gain"] = time.perf_counter() - clock
@@ -184,6 +184,12 @@ def reconstruct_part(
     seconds["residual"] = time.perf_counter() - clock
     column = np.asarray(todo, np.int64) % len(plan.trace.starts)
     return _join(x, residual, todo, (column >= block.begin) & (column < block.end), parts, seconds)
+
+
+def flatten(part: Part, gain: np.ndarray) -> np.ndarray:
+    """What a solver sees of traces part.first to part.stop - 1: dead ones filled, over the gain, 8 x 8 or more."""
+    here = slice(*np.searchsorted(part.at, [part.first, part.stop]))
+    return _pad(_fill_dead(part)[:, here] / gain)
 
 
 def _shifted(traces: slice, first: int) -> slice:

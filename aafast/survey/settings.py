@@ -20,7 +20,7 @@ _FEWEST = 4  # columns of a block, of which one more is solved for its neighbour
 @dataclass(frozen=True)
 class Settings:
     """The options of `run`; patch, overlap, halo: samples, traces; memory: bytes; reports: whether a page is made;
-    wavelet_windows: in time, and areas; well: whose tie gives the phase."""
+    wavelet_windows: in time, and areas; well: whose tie gives the phase; calibrate: a given wavelet."""
 
     patch: tuple[int, int]
     overlap: tuple[int, int] | None
@@ -36,6 +36,7 @@ class Settings:
     reports: bool
     wavelet_windows: tuple[int, int] = (1, 1)
     well: str | None = None
+    calibrate: bool = True
 
     @property
     def processes(self) -> int:
@@ -71,6 +72,7 @@ class Settings:
             "wavelet": f"{wavelet} {hashlib.sha256(taps).hexdigest()[:12]}",
             "windows of the wavelet": "{} in time, {} areas".format(*self.wavelet_windows),
             "well": str(self.well),
+            "calibration": "of a given wavelet" if self.calibrate else "none",
             "patch": f"{self.patch} {self.overlap} {self.halo}",
             "traces with NaN or Inf": "skipped" if self.skip_bad else "refused",
             "text header": "kept" if self.keep_text_header else "extended",

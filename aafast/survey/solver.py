@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import torch
 
+from ..nets import CalibrationNetwork
 from ..physics import WaveletConvolution
 from .section import Solve
 
@@ -36,9 +37,18 @@ class SolverSpec:
 
         where = None if self.device is None else check_device(self.device)
         model = load(self.model, task="deconv")
-        # A wavelet of its own for every patch would show as stripes: the survey's wavelet holds for all of them.
+        # A wavelet of its own for every patch would show as stripes: a survey's is calibrated once (see `calibrate`).
         model.config = replace(model.config, calibration="none")
         return functools.partial(reconstruct, model=model, device=where)
+
+    def calibration(self) -> CalibrationNetwork | None:
+        """What corrects a wavelet for the model, on the CPU; None where it has no such network or is a function."""
+        if self.solve is not None or self.model == IDENTITY:
+            return None
+        from ..tasks import load
+
+        model = load(self.model, task="deconv")
+        return None if model.config.calibration == "none" else model.calibration
 
     def facts(self) -> dict[str, str]:
         """What tells one solver from another: a digest of its files, its kind of device."""
@@ -59,6 +69,15 @@ class SolverSpec:
             if (folder / name).is_file():
                 digest.update((folder / name).read_bytes())
         return {"model": digest.hexdigest(), "device": device}
+
+
+def load_solver(model: str = "deconv", device: str | None = None) -> Solve:
+    """A model as `reconstruct_section` takes it: (y [B, 1, T, X], A0) -> Solution, with A0 as it is given.
+
+    `aafast.load` gives the same model, which then calibrates A0 for every patch by itself; for a section do that once,
+    by `calibrate_wavelet`. model: name or folder. device: "cpu" or "cuda". Raises CheckpointError, BackendError.
+    """
+    return SolverSpec(model, device).load()
 
 
 def identity(y: torch.Tensor, A0: WaveletConvolution) -> SimpleNamespace:

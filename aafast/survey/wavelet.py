@@ -43,6 +43,11 @@ class Wavelet:
         """Times of the taps in ms, zero at the centre."""
         return (np.arange(self.samples.size) - self.samples.size // 2) * self.dt
 
+    def text(self) -> str:
+        """Peak, band and phase in words."""
+        low, high = self.band
+        return f"peak {self.dominant:.1f} Hz, {low:.0f} to {high:.0f} Hz, phase {round(self.phase)} degrees"
+
 
 def make_wavelet(samples: np.ndarray, dt: float, source: str, notes: tuple[str, ...] = ()) -> Wavelet:
     """Wrap taps [K] (K odd, centre at K // 2) as a Wavelet of unit l2 norm, phase and band measured."""

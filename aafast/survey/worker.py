@@ -20,7 +20,7 @@ from .job import save_arrays
 from .layout import TRACE
 from .overlap import WriteBehind, read_ahead
 from .plan import Patch, Plan
-from .prepare import SurveyPlan, check_headers, check_traces, load_plan, load_wavelet
+from .prepare import SurveyPlan, check_headers, check_traces, load_calibrated, load_plan, load_wavelet
 from .qc import QcPlan, load_qc, measure
 from .section import BATCH, Part, PartResult, Solve, plan_section, reconstruct_part
 from .solver import SolverSpec
@@ -68,6 +68,8 @@ class Worker:
         self.context = context
         self.survey: SurveyPlan = load_plan(context.folder)
         self._taps = load_wavelet(context.folder).samples
+        calibrated = load_calibrated(context.folder)
+        self._solved = self._taps if calibrated is None else calibrated.samples
         self._field = load_field(context.folder)
         self._qc = None if context.shown is None else load_qc(context.folder)
         self._solve = solve or context.solver.load()
@@ -111,8 +113,8 @@ class Worker:
         gain = self.survey.gain(block.section).part(part.first, part.stop)
         seconds = time.perf_counter() - start
         result = reconstruct_part(
-            part, gain, block, self._plan(block), lambda patches: self._nominal(block, patches), self._solve,
-            self.context.batch, on_batch,
+            part, gain, block, self._plan(block), lambda patches: self._wavelets(block, patches, self._solved),
+            self._solve, self.context.batch, on_batch,
         )
         result.seconds["gain"] += seconds
         return result
@@ -176,14 +178,14 @@ class Worker:
             own = slice(*np.searchsorted(part.at, [block.first, block.stop]))
             images = part.data[:, own], result.x, result.residual
             solved, wavelets = (result.patches, result.iterations, result.status), result.wavelets
-            nominal = self._nominal(block, [self._plan(block)[n] for n in result.patches.tolist()])
+            nominal = self._wavelets(block, [self._plan(block)[n] for n in result.patches.tolist()], self._taps)
         return measure(plan, block.section, block.first, numbers[here], live, *images, self._plan(block), *solved,
                        wavelets, nominal).to_arrays()
 
-    def _nominal(self, block: Block, patches: Sequence[Patch]) -> np.ndarray:
-        """The nominal wavelet [K] of the survey or, where it varies, those of the patches [B, K]."""
+    def _wavelets(self, block: Block, patches: Sequence[Patch], taps: np.ndarray) -> np.ndarray:
+        """The wavelet `taps` [K] of the survey or, where it varies, those of the patches [B, K]."""
         if self._field is None or not patches:
-            return self._taps
+            return taps
         return self._field.of(int(self.survey.offsets[block.section]), patches)
 
     def _targets(self) -> Iterator[Target]:

@@ -11,9 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-import aafast
 from aafast.evaluation import compare
-from aafast.survey import SyntheticSurvey, parse_wavelet, reconstruct_section, run, write_survey
+from aafast.survey import (
+    SyntheticSurvey,
+    calibrate_wavelet,
+    load_solver,
+    parse_wavelet,
+    reconstruct_section,
+    run,
+    write_survey,
+)
+from aafast.survey.gain import smooth_gain
 from aafast.survey.segy import Survey
 
 options = argparse.ArgumentParser()
@@ -50,8 +58,10 @@ spread = np.std(result.wavelets, axis=0).max() / np.abs(result.wavelet.samples).
 print(f"wavelet {result.wavelet.source}: {result.wavelet.dominant:.0f} Hz, spread of its corrections {spread:.3f}")
 
 # %% The same on an array, with a wavelet that you know, and without files
+# The model corrects the wavelet once for the line, from patches of it, as `run` does with a wavelet that it is given.
 nominal = parse_wavelet("ricker:25", survey.interval, survey.samples)
-model = aafast.load("deconv")
-section = reconstruct_section(data, nominal, lambda y, A0: aafast.reconstruct(y, A0, model), live=live)
+wavelet = calibrate_wavelet(nominal, data / smooth_gain(data, live), live)
+section = reconstruct_section(data, wavelet, load_solver("deconv"), live=live)
+print(f"calibrated from {nominal.dominant:.0f} to {wavelet.dominant:.0f} Hz")
 print(f"on an array: {section.x.shape}, backend {section.backend}")
 print(f"everything is in {folder}")

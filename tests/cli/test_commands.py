@@ -76,13 +76,13 @@ def test_every_option_reaches_the_run(line, tmp_path, model, monkeypatch):
     monkeypatch.setattr("aafast.survey.run", fake)
     arguments = "run a b --wavelet w.txt --model m --device cuda:1 --report r --keep-text-header --skip-bad"
     arguments += " --phase zero --polarity reverse --sample-interval 2.5 --patch 64X16 --batch 3 --quiet"
-    arguments += " --memory 2GB --workers 3 --scheduler tcp://h:1 --restart --misfit d.sgy"
+    arguments += " --memory 2GB --workers 3 --scheduler tcp://h:1 --restart --misfit d.sgy --no-calibrate"
     assert main(arguments.split()) == 0
     assert seen == {
         "paths": ("a", "b"), "wavelet": "w.txt", "model": "m", "device": "cuda:1", "report": "r",
         "patch": (64, 16), "keep_text_header": True, "skip_bad": True, "phase": "zero", "polarity": -1,
         "sample_interval": 2.5, "batch": 3, "progress": False, "memory": "2GB", "workers": 3, "scheduler": "tcp://h:1",
-        "restart": True, "misfit": "d.sgy",
+        "restart": True, "misfit": "d.sgy", "calibrate": False,
     }  # fmt: skip
 
 
