@@ -9,6 +9,7 @@ from ..errors import InputError, describe
 from ..nets.residual import Theta
 from .objective import Problem
 from .state import Aux, moments_of, theta_of
+from .wavelet_fit import normal_equations
 
 BETA1, BETA2 = 0.9, 0.999
 Updated = tuple[Theta, Theta, Theta]
@@ -65,14 +66,7 @@ def least_squares(problem: Problem, state: Aux, z: Tensor) -> Updated:
     taps = dw.shape[1]
     without = {**theta, "dw": torch.zeros_like(dw)}
     y_hat, _ = problem.residual(without, z, problem.A0)
-    target = problem.y - y_hat
-    half = taps // 2
-    padded = torch.nn.functional.pad(z, (0, 0, half, half))
-    shifts = padded.unfold(2, z.shape[2], 1).flip(2)[:, 0]  # [B, taps, X, T]: shifts[k][x, t] = z[t - (k - half), x]
-    # Trace by trace: a product over all samples is split among threads, and their number would show in the last bits.
-    design = shifts.contiguous().transpose(1, 2)
-    right = (design @ target[:, 0].mT.unsqueeze(3)).sum(1).squeeze(2)
-    gram = (design @ design.mT).sum(1)
+    gram, right = normal_equations(z, problem.y - y_hat, taps)
     if len(dw) == 1:
         gram, right = gram.sum(0, keepdim=True), right.sum(0, keepdim=True)
     trace = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(gram.dtype).tiny)

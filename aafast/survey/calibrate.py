@@ -16,7 +16,7 @@ from .section import PATCH, Part, flatten, plan_section
 from .solver import SolverSpec
 from .wavelet import Wavelet, check_length, make_wavelet
 
-MOST = 64  # patches looked at
+MOST = 32  # patches looked at
 
 
 def calibrate_wavelet(
@@ -28,7 +28,7 @@ def calibrate_wavelet(
 ) -> Wavelet:
     """The wavelet as a model's calibration network corrects it: the median of what patches of the data suggest.
 
-    W'(f) = W(f e^-a) (|W| / max |W|)^(e^c - 1) e^ib with the medians of a, b and c over up to 64 patches, spread
+    W'(f) = W(f e^-a) (|W| / max |W|)^(e^c - 1) e^ib with the medians of a, b and c over up to 32 patches, spread
     evenly over the sections. Each patch by itself would get its own wavelet, which shows where patches meet.
 
     wavelet: nominal. sections: [T, X], or a list of them, best after division by a gain. live: [X] bool per section,
