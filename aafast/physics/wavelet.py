@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import COMPUTE_DTYPES
@@ -88,14 +89,6 @@ class WaveletConvolution(ForwardModel):
         spectrum = torch.fft.rfft(self.wavelet, n=8 * self.wavelet.shape[1]).abs().amax(dim=1)
         return spectrum.expand(len(x))
 
-    def matrix(self, time: int) -> Tensor:
-        """The Toeplitz matrix of A on one trace of `time` samples: [1 or B, T, T]."""
-        taps = self.wavelet.shape[1]
-        row = torch.arange(time, device=self.wavelet.device)
-        lag = row[:, None] - row[None, :] + taps // 2
-        dense = self.wavelet[:, lag.clamp(0, taps - 1)]
-        return torch.where((lag >= 0) & (lag < taps), dense, 0)
-
     def solve_normal(self, rhs: Tensor, mu: float) -> Tensor:
         """Solve (A^T A + mu I) z = rhs by a Cholesky factor per wavelet, kept for the next call; [B, 1, T, X].
 
@@ -126,10 +119,30 @@ class WaveletConvolution(ForwardModel):
 
     def _factorise(self, time: int, mu: float) -> Tensor:
         # In double precision, since a library's order of summing changes with its threads: that is lost in rounding.
-        dense = self.matrix(time).double()
-        eye = torch.eye(time, dtype=dense.dtype, device=dense.device)
-        factor, failed = torch.linalg.cholesky_ex(dense.mT @ dense + mu * eye)
+        gram = self._gram(time)
+        eye = torch.eye(time, dtype=gram.dtype, device=gram.device)
+        factor, failed = torch.linalg.cholesky_ex(gram + mu * eye)
         return torch.where((failed != 0)[:, None, None], float("nan"), factor).to(self.wavelet.dtype)
+
+    def _gram(self, time: int) -> Tensor:
+        """A^T A on traces of `time` samples: [1 or B, T, T] in double precision.
+
+        Inside, the autocorrelation of w by lag; at either end what it has beyond the trace is missing.
+        """
+        w = self.wavelet.double()
+        taps = w.shape[1]
+        half, near = taps // 2, min(taps // 2, time)
+        lags = F.conv1d(F.pad(w, (taps - 1, taps - 1))[None], w[:, None], groups=len(w))[0]  # 1 - taps to taps - 1
+        beyond = F.pad(lags, (time, time))[:, taps : taps + 2 * time - 1]
+        gram = beyond.unfold(1, time, 1).flip(1).clone()
+        # The taps u - t + half of what lies above the first sample, u < 0.
+        above = torch.arange(half, device=w.device)[:, None] - torch.arange(near, device=w.device)
+        lost = torch.where(above >= 0, w[:, above.clamp(min=0)], 0)
+        gram[:, :near, :near] -= lost.mT @ lost
+        below = taps - 1 - above  # the same for u >= T, counted from the last sample
+        lost = torch.where(above >= 0, w[:, below.clamp(max=taps - 1)], 0).flip(2)
+        gram[:, time - near :, time - near :] -= lost.mT @ lost
+        return gram
 
     def features(self) -> Tensor:
         """The wavelets [1 or B, K]."""

@@ -74,11 +74,13 @@ def test_wavelet_convolution_by_hand():
     assert out.tolist() == [0, 0, 0, 1, 2, -3, 0, 0, 0]
 
 
-@pytest.mark.parametrize("time", [8, 70])
-def test_wavelet_matrix_is_the_map(time):
-    model = WaveletConvolution(torch.randn(2, 21, dtype=DOUBLE))
-    x = torch.randn(2, 1, time, 9, dtype=DOUBLE)
-    torch.testing.assert_close(model.matrix(time) @ x[:, 0], model.A(x)[:, 0], rtol=1e-12, atol=1e-12)
+@pytest.mark.parametrize("taps", [3, 21, 51])
+@pytest.mark.parametrize("time", [8, 25, 70])
+def test_the_normal_matrix_is_that_of_the_map(time, taps):
+    """Traces shorter than the wavelet, than both of its halves, and longer ones."""
+    model = WaveletConvolution(torch.randn(2, taps, dtype=DOUBLE))
+    matrix = model.A(torch.eye(time, dtype=DOUBLE).expand(2, 1, time, time))[:, 0]
+    torch.testing.assert_close(model._gram(time), matrix.mT @ matrix, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["wavelet-one", "wavelet-each", "haze"])
