@@ -11,8 +11,9 @@ import torch
 from ..errors import InputError, describe
 from ..nets import CalibrationNetwork
 from ..physics import WaveletConvolution
+from .gain import smooth_gain
 from .plan import Patch
-from .section import PATCH, Part, flatten, plan_section
+from .section import PATCH, Part, check_section, flatten, plan_section
 from .solver import SolverSpec
 from .wavelet import Wavelet, check_length, make_wavelet
 
@@ -29,42 +30,48 @@ def calibrate_wavelet(
     """The wavelet as a model's calibration network corrects it: the median of what patches of the data suggest.
 
     W'(f) = W(f e^-a) (|W| / max |W|)^(e^c - 1) e^ib with the medians of a, b and c over up to 32 patches, spread
-    evenly over the sections. Each patch by itself would get its own wavelet, which shows where patches meet.
+    evenly over the sections, each of which is divided by its smooth gain. Every patch by itself would get a wavelet of
+    its own, which shows where patches meet.
 
-    wavelet: nominal. sections: [T, X], or a list of them, best after division by a gain. live: [X] bool per section,
-    by default the traces that are not all zero. model: name or folder. patch: samples, traces. Returns the wavelet
-    itself where the model calibrates none or every trace is dead, one of unit norm and as many taps otherwise.
-    Raises InputError where a section is shorter than the wavelet, CheckpointError.
+    wavelet: nominal. sections: [T, X] float as for `reconstruct_section`, or a list of them. live: [X] bool, one per
+    section, by default the traces that are not all zero. model: name or folder. patch: samples, traces. Returns the
+    wavelet itself where the model calibrates none, one of unit norm and as many taps otherwise. Raises InputError for
+    bad sections or one shorter than the wavelet, CheckpointError.
     """
+    sections = [sections] if isinstance(sections, np.ndarray) else list(sections)
+    masks = [live] if live is None or isinstance(live, np.ndarray) else list(live)
+    masks = masks * len(sections) if live is None else masks
+    if len(masks) != len(sections):
+        raise InputError(describe("masks of live traces", len(masks), f"{len(sections)}, one for each section",
+                                  "Leave them out, or give as many"))
+    checked = [check_section(section, mask) for section, mask in zip(sections, masks, strict=True)]
+    for section, _ in checked:
+        check_length(wavelet.samples.size, section.shape[0], wavelet.source)
     network = SolverSpec(model).calibration()
-    return wavelet if network is None else calibrate_with(network, wavelet, sections, live, patch)
+    if network is None:
+        return wavelet
+    images = [section / smooth_gain(section, mask) for section, mask in checked]
+    return calibrate_with(network, wavelet, images, [mask for _, mask in checked], patch)
 
 
 def calibrate_with(
     network: CalibrationNetwork,
     wavelet: Wavelet,
-    sections: np.ndarray | list[np.ndarray],
-    live: np.ndarray | list[np.ndarray] | None = None,
-    patch: tuple[int, int] = PATCH,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+    patch: tuple[int, int],
 ) -> Wavelet:
-    """`calibrate_wavelet` by a network on the CPU, in double precision, so that threads do not show in the taps."""
-    sections = [sections] if isinstance(sections, np.ndarray) else list(sections)
-    masks: list[np.ndarray]
-    masks = [live] if isinstance(live, np.ndarray) else [*live] if live else [(s != 0).any(axis=0) for s in sections]
-    for section, mask in zip(sections, masks, strict=True):
-        if section.ndim != 2 or mask.shape != section.shape[1:]:
-            raise InputError(describe("section to calibrate on", f"shape {section.shape}, mask {mask.shape}",
-                                      "[T, X] and one flag per trace", "Give one line after another"))
-        check_length(wavelet.samples.size, section.shape[0], wavelet.source)
-    places = _spread(masks, [section.shape for section in sections], patch)
-    if not places:
-        return wavelet
+    """`calibrate_wavelet` by a network on the CPU, on images [T, X] that were divided by their gain, with live traces.
+
+    In double precision, so that the number of threads does not show in the taps.
+    """
+    places = _spread(masks, [image.shape for image in images], patch)
     network = copy.deepcopy(network).double()
     nominal = WaveletConvolution(torch.from_numpy(wavelet.samples.astype(np.float64)))
     found = []
     with torch.no_grad():
         for number, place in places:
-            y = torch.from_numpy(_cut(sections[number], masks[number], place))
+            y = torch.from_numpy(_cut(images[number], masks[number], place))
             found.append(network.rounds(y[None, None], nominal)[-1])
         middle = torch.cat(found).median(0, keepdim=True).values
         taps = network.deformation.deform(nominal, middle).tensors()["wavelet"][0]
@@ -72,22 +79,18 @@ def calibrate_with(
 
 
 def _spread(masks: Sequence[np.ndarray], shapes: Sequence[tuple], patch: tuple[int, int]) -> list[tuple[int, Patch]]:
-    """Up to `MOST` patches, evenly out of all those of which half the traces are live or, without such, any trace."""
+    """Up to `MOST` patches, evenly out of those of which half the traces are live or, without such, any."""
     every = []
     for number, (mask, shape) in enumerate(zip(masks, shapes, strict=True)):
         plan = plan_section(shape, patch)
         every += [(number, place, mask[place.trace].mean()) for place in (plan[k] for k in range(len(plan)))]
-    for least in (0.5, 1e-9):
-        good = [(number, place) for number, place, share in every if share >= least]
-        if good:
-            return [good[k] for k in np.linspace(0, len(good) - 1, min(MOST, len(good))).round().astype(int)]
-    return []
+    least = min(0.5, max(share for *_, share in every))
+    good = [(number, place) for number, place, share in every if share >= least]
+    return [good[k] for k in np.linspace(0, len(good) - 1, min(MOST, len(good))).round().astype(int)]
 
 
-def _cut(section: np.ndarray, live: np.ndarray, place: Patch) -> np.ndarray:
+def _cut(image: np.ndarray, live: np.ndarray, place: Patch) -> np.ndarray:
     """A patch [T', X'] float64, its dead traces filled from the live ones beside them."""
-    first, stop = place.trace.start, min(place.trace.stop, section.shape[1])
-    mask = live[first:stop]
-    data = np.where(mask, section[:, first:stop], np.float32(0)).astype(np.float32, copy=False)
-    part = Part(data, np.arange(first, stop), mask, first, stop)
-    return np.ascontiguousarray(flatten(part, np.ones_like(data))[place.time], np.float64)
+    here = slice(place.trace.start, min(place.trace.stop, image.shape[1]))
+    part = Part(image[:, here], np.arange(here.start, here.stop), live[here], here.start, here.stop)
+    return np.ascontiguousarray(flatten(part, np.ones(1, np.float32))[place.time], np.float64)

@@ -91,7 +91,7 @@ def reconstruct_section(
     (patches done, all).
     Raises InputError for bad shapes, AafastError where the solver returns numbers that are not finite.
     """
-    section, live = _check(section, live)
+    section, live = check_section(section, live)
     taps = np.asarray(getattr(wavelet, "samples", wavelet), np.float32)
     check_length(taps.size, section.shape[0], getattr(wavelet, "source", "given"))
     check_batch(batch)
@@ -203,7 +203,8 @@ def _core(place: Patch, block: Block) -> tuple[slice, slice]:
     return slice(first - block.first, stop - block.first), slice(first - place.trace.start, stop - place.trace.start)
 
 
-def _check(section: np.ndarray, live: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def check_section(section: np.ndarray, live: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The section as float32, zero on dead traces, and which are live; InputError where either is no such thing."""
     section = np.asarray(section)
     if section.ndim != 2 or section.size == 0 or not np.issubdtype(section.dtype, np.number):
         raise InputError(describe("section", f"{section.dtype} of shape {section.shape}",

@@ -21,7 +21,6 @@ from aafast.survey import (
     run,
     write_survey,
 )
-from aafast.survey.gain import smooth_gain
 from aafast.survey.segy import Survey
 
 options = argparse.ArgumentParser()
@@ -60,7 +59,7 @@ print(f"wavelet {result.wavelet.source}: {result.wavelet.dominant:.0f} Hz, sprea
 # %% The same on an array, with a wavelet that you know, and without files
 # The model corrects the wavelet once for the line, from patches of it, as `run` does with a wavelet that it is given.
 nominal = parse_wavelet("ricker:25", survey.interval, survey.samples)
-wavelet = calibrate_wavelet(nominal, data / smooth_gain(data, live), live)
+wavelet = calibrate_wavelet(nominal, data, live)
 section = reconstruct_section(data, wavelet, load_solver("deconv"), live=live)
 print(f"calibrated from {nominal.dominant:.0f} to {wavelet.dominant:.0f} Hz")
 print(f"on an array: {section.x.shape}, backend {section.backend}")

@@ -8,7 +8,6 @@ from aafast.data import synthetic_line
 from aafast.errors import InputError
 from aafast.evaluation import compare
 from aafast.survey import calibrate_wavelet, load_solver, make_wavelet, reconstruct_section
-from aafast.survey.gain import smooth_gain
 
 from .conftest import quick, synthetic, write_segy
 
@@ -27,13 +26,8 @@ def nominal(line):
     return make_wavelet(line.wavelet_nominal, 1000 * line.dt, "nominal")
 
 
-@pytest.fixture(scope="module")
-def flat(line):
-    return line.data / smooth_gain(line.data, ~line.dead)
-
-
-def test_it_comes_nearer_to_the_truth_and_so_does_the_section(line, nominal, flat):
-    found = calibrate_wavelet(nominal, flat, ~line.dead)
+def test_it_comes_nearer_to_the_truth_and_so_does_the_section(line, nominal):
+    found = calibrate_wavelet(nominal, line.data, ~line.dead)
     assert found.source == "nominal, calibrated" and found.samples.shape == nominal.samples.shape
     assert cosine(found.samples, line.wavelet_true) > cosine(nominal.samples, line.wavelet_true) + 0.01
     live, solve = ~line.dead, load_solver("deconv")
@@ -44,46 +38,51 @@ def test_it_comes_nearer_to_the_truth_and_so_does_the_section(line, nominal, fla
     assert after["psnr"] > before["psnr"]
 
 
-def test_threads_gain_and_a_second_call_change_nothing(line, nominal, flat):
-    found = calibrate_wavelet(nominal, flat, ~line.dead).samples
+def test_threads_gain_and_a_second_call_change_nothing(line, nominal):
+    found = calibrate_wavelet(nominal, line.data, ~line.dead).samples
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = calibrate_wavelet(nominal, [flat], [~line.dead]).samples
+        alone = calibrate_wavelet(nominal, [line.data], [~line.dead]).samples
     finally:
         torch.set_num_threads(threads)
     np.testing.assert_array_equal(alone, found)
-    np.testing.assert_allclose(calibrate_wavelet(nominal, 1e3 * flat, ~line.dead).samples, found, atol=1e-5)
+    np.testing.assert_allclose(calibrate_wavelet(nominal, 1e3 * line.data, ~line.dead).samples, found, atol=1e-5)
 
 
-def test_outliers_have_no_say(line, nominal, flat):
+def test_outliers_have_no_say(line, nominal):
     """A patch column of noise among five moves the median less than the calibration itself."""
-    noisy = flat.copy()
-    noisy[:, 150:] = np.random.default_rng(0).normal(size=noisy[:, 150:].shape)
-    clean, spoilt = (calibrate_wavelet(nominal, image, ~line.dead).samples for image in (flat, noisy))
+    noisy = line.data.copy()
+    noisy[:, 150:] = line.data.std() * np.random.default_rng(0).normal(size=noisy[:, 150:].shape)
+    clean, spoilt = (calibrate_wavelet(nominal, image, ~line.dead).samples for image in (line.data, noisy))
     assert np.linalg.norm(spoilt - clean) < 0.5 * np.linalg.norm(clean - nominal.samples)
 
 
-def test_without_a_calibration_or_live_traces_the_wavelet_is_returned(line, nominal, flat):
-    assert calibrate_wavelet(nominal, flat, model="deconv-robust-lu") is nominal
-    assert calibrate_wavelet(nominal, flat, model="identity") is nominal
-    assert calibrate_wavelet(nominal, np.zeros_like(flat)) is nominal
+def test_without_a_calibration_the_wavelet_is_returned(line, nominal):
+    assert calibrate_wavelet(nominal, line.data, model="deconv-robust-lu") is nominal
+    assert calibrate_wavelet(nominal, line.data, model="identity") is nominal
 
 
-def test_few_live_traces_are_enough(line, nominal, flat):
-    live = np.zeros(flat.shape[1], bool)
+def test_few_live_traces_are_enough(line, nominal):
+    live = np.zeros(line.data.shape[1], bool)
     live[[3, 40]] = True
-    assert np.isfinite(calibrate_wavelet(nominal, flat, live).samples).all()
-    assert np.isfinite(calibrate_wavelet(nominal, flat[:, :3]).samples).all()
+    assert np.isfinite(calibrate_wavelet(nominal, line.data, live).samples).all()
+    assert np.isfinite(calibrate_wavelet(nominal, line.data[:, :3]).samples).all()
 
 
-def test_bad_input_is_named(nominal, flat):
-    with pytest.raises(InputError, match="one flag per trace"):
-        calibrate_wavelet(nominal, flat, np.ones(3, bool))
-    with pytest.raises(InputError, match="one flag per trace"):
-        calibrate_wavelet(nominal, flat[0])
-    with pytest.raises(InputError, match="shorter wavelet"):
-        calibrate_wavelet(nominal, flat[:20])
+def test_bad_input_is_named(line, nominal):
+    broken = line.data.copy()
+    broken[5, 7] = np.nan
+    for sections, live, words in (
+        (line.data, np.ones(3, bool), "one flag per trace"),
+        (line.data[0], None, "Give one line"),
+        (line.data[:20], None, "shorter wavelet"),
+        (np.zeros_like(line.data), None, "only dead traces"),
+        (broken, None, "NaN or Inf in trace 8"),
+        ([line.data, line.data], [~line.dead], "2, one for each section"),
+    ):
+        with pytest.raises(InputError, match=words):
+            calibrate_wavelet(nominal, sections, live)
 
 
 def test_a_run_calibrates_what_it_is_given(tmp_path):

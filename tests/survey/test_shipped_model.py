@@ -5,9 +5,8 @@ import pytest
 
 from aafast.data import synthetic_line
 from aafast.evaluation import compare
-from aafast.survey import make_wavelet
+from aafast.survey import load_solver, make_wavelet
 from aafast.survey.section import reconstruct_section
-from aafast.survey.solver import SolverSpec
 
 # RMS of the change, relative to the RMS of the answer, when every patch border moves.
 SHIFT_TOLERANCE = 0.01
@@ -16,7 +15,7 @@ SHIFT_TOLERANCE = 0.01
 @pytest.fixture(scope="module")
 def case():
     line = synthetic_line(200, 400, seed=5, snr_db=20.0)
-    return line, make_wavelet(line.wavelet_nominal, 1000 * line.dt, "nominal"), SolverSpec("deconv").load()
+    return line, make_wavelet(line.wavelet_nominal, 1000 * line.dt, "nominal"), load_solver("deconv")
 
 
 def rms(values):
